@@ -1,0 +1,5 @@
+//! Feria: a Nostr-native, decentralized marketplace node for agents.
+
+pub mod clock;
+mod crash;
+pub mod lifecycle;

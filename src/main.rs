@@ -1,0 +1,3 @@
+//! The program `feria`.
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! The integration tests, in one binary: one link step, shared support code.
+//!
+//! Real parts throughout: a Cashu mint over HTTP, a simulated Lightning network
+//! with true preimages, relays that are our own endpoint, real sockets on
+//! loopback with ports the system picks. Time is moved by hand.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod layering;
