@@ -1,0 +1,237 @@
+//! Decides whether a request may pass, and claims its payment.
+//!
+//! L402 is checked before ecash. A credential that is merely used up, expired or
+//! for something else does not stand in the way of a token in the same request;
+//! a forged one does.
+
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use sha2::{Digest, Sha256};
+
+use crate::journal::{Claim, Claimed, Payment, PaymentKey, RequestKey};
+use crate::l402::header::parse_authorization;
+use crate::l402::{Authorization, CallContext, Macaroon, Verdict, check};
+use crate::layer::Shared;
+use crate::paid::OpenCall;
+use crate::payment::Preimage;
+use crate::price::Terms;
+use crate::replay::Found;
+use crate::verdict::{Reason, Refusal, Unavailable};
+
+/// Longest `Idempotency-Key` that is looked at, in bytes.
+const MAX_KEY_BYTES: usize = 255;
+
+/// A request that is let through.
+pub(crate) enum Admission {
+    /// Serve this call.
+    Call(OpenCall),
+    /// Give the kept response again.
+    Replay(Found),
+}
+
+/// Checks the payment of a request and claims it.
+pub(crate) async fn admit(
+    shared: &Shared,
+    terms: &Terms,
+    parts: &Parts,
+) -> Result<Admission, Refusal> {
+    let request = request_key(parts);
+    let refusal = match parse_authorization(&parts.headers) {
+        Authorization::Malformed(_) => {
+            return Err(Refusal::BadCredential("The credential cannot be read."));
+        }
+        Authorization::L402 {
+            macaroons,
+            preimage,
+        } => {
+            let verified = verify(shared, terms, parts, &macaroons, &preimage);
+            match lightning(shared, terms, &request, verified).await {
+                Err(refusal @ Refusal::PaymentRequired(_)) => refusal,
+                decided => return decided,
+            }
+        }
+        Authorization::None | Authorization::Cashu(_) => {
+            Refusal::PaymentRequired(Reason::NoCredential)
+        }
+    };
+    match token(&parts.headers) {
+        #[cfg(feature = "cashu")]
+        Some(token) => crate::ecash::admit(shared, terms, request, token).await,
+        _ => Err(refusal),
+    }
+}
+
+#[cfg(feature = "cashu")]
+fn token(
+    headers: &HeaderMap,
+) -> Option<Result<crate::xcashu::ParsedToken, crate::xcashu::TokenError>> {
+    crate::xcashu::token_of(headers)
+}
+
+#[cfg(not(feature = "cashu"))]
+const fn token(_headers: &HeaderMap) -> Option<()> {
+    None
+}
+
+/// Claims one use of a verified credential.
+async fn lightning(
+    shared: &Shared,
+    terms: &Terms,
+    request: &RequestKey,
+    verified: Result<Payment, Refusal>,
+) -> Result<Admission, Refusal> {
+    let payment = verified?;
+    let used_up = Refusal::PaymentRequired(Reason::UsedUp);
+    if request.idempotency_key.is_some()
+        && let Some(found) = kept(shared, payment.key(), request, true, used_up.clone()).await?
+    {
+        return Ok(Admission::Replay(found));
+    }
+    let claim = Claim {
+        service: terms.service.clone(),
+        price: terms.price,
+        request: request.clone(),
+        payment,
+        now: shared.now(),
+    };
+    claimed(shared, claim, used_up.clone())
+        .await?
+        .ok_or(used_up)
+}
+
+/// Returns the payment that the first good macaroon stands for.
+fn verify(
+    shared: &Shared,
+    terms: &Terms,
+    parts: &Parts,
+    macaroons: &[Macaroon],
+    preimage: &Preimage,
+) -> Result<Payment, Refusal> {
+    let call = CallContext {
+        service: &terms.service,
+        capability: &terms.capability,
+        path: parts.uri.path(),
+        now: shared.now(),
+    };
+    let mut first = None;
+    for macaroon in macaroons {
+        let refusal = match shared.issuer.verify(macaroon) {
+            Err(_) => Refusal::BadCredential("The macaroon was not issued here, or was changed."),
+            Ok(verified) => match check(&verified, preimage, &call) {
+                Verdict::Accepted {
+                    uses,
+                    payment_hash,
+                    token_id,
+                } => {
+                    return Ok(Payment::L402 {
+                        payment_hash,
+                        token_id,
+                        uses,
+                    });
+                }
+                verdict => refusal_of(&verdict),
+            },
+        };
+        first.get_or_insert(refusal);
+    }
+    Err(first.unwrap_or(Refusal::BadCredential("The credential holds no macaroon.")))
+}
+
+fn refusal_of(verdict: &Verdict) -> Refusal {
+    match verdict {
+        Verdict::Accepted { .. } | Verdict::WrongPreimage => {
+            Refusal::BadCredential("The preimage does not belong to this macaroon's invoice.")
+        }
+        Verdict::Expired { .. } => Refusal::PaymentRequired(Reason::Expired),
+        Verdict::WrongService | Verdict::WrongCapability | Verdict::WrongPath => {
+            Refusal::PaymentRequired(Reason::OtherService)
+        }
+        Verdict::UnknownCaveat(_) => {
+            Refusal::BadCredential("The macaroon carries a condition that is not known here.")
+        }
+        Verdict::MalformedCaveat(_) => {
+            Refusal::BadCredential("A condition of the macaroon cannot be read.")
+        }
+    }
+}
+
+/// Claims, and looks for a kept response when the payment was used before.
+/// `None` means that the token must be swapped first.
+pub(crate) async fn claimed(
+    shared: &Shared,
+    claim: Claim,
+    used: Refusal,
+) -> Result<Option<Admission>, Refusal> {
+    let (key, rail) = (claim.payment.key(), claim.payment.rail());
+    let request = claim.request.clone();
+    let answer = shared.journal.claim(claim).await.map_err(unavailable)?;
+    match answer {
+        Claimed::New { call, remaining } => Ok(Some(Admission::Call(OpenCall {
+            id: call,
+            rail,
+            remaining,
+            is_underpaid: false,
+        }))),
+        Claimed::UsedUp | Claimed::AlreadySpent => {
+            let found = kept(shared, key, &request, false, used.clone()).await?;
+            found.map(Admission::Replay).map(Some).ok_or(used)
+        }
+        Claimed::Revoked => Err(Refusal::PaymentRequired(Reason::Revoked)),
+        Claimed::InProgress => Err(Refusal::InProgress),
+        Claimed::NeedsSwap => Ok(None),
+    }
+}
+
+/// Returns the response kept for this payment and request.
+pub(crate) async fn kept(
+    shared: &Shared,
+    payment: PaymentKey,
+    request: &RequestKey,
+    is_by_key: bool,
+    otherwise: Refusal,
+) -> Result<Option<Found>, Refusal> {
+    let found = shared
+        .journal
+        .find_response(payment, request, shared.now())
+        .await
+        .map_err(unavailable)?;
+    Ok(found.map(|replay| Found {
+        replay,
+        is_by_key,
+        otherwise,
+    }))
+}
+
+fn unavailable(error: crate::journal::JournalError) -> Refusal {
+    tracing::error!(%error, source = %error.0, "The payment journal does not work");
+    Refusal::Unavailable(Unavailable::Journal)
+}
+
+fn request_key(parts: &Parts) -> RequestKey {
+    let mut digest = Sha256::new();
+    let content_type = parts.headers.get(CONTENT_TYPE);
+    for part in [
+        parts.method.as_str().as_bytes(),
+        parts
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str())
+            .as_bytes(),
+        content_type.map_or(&b""[..], |value| value.as_bytes()),
+    ] {
+        // The length keeps two parts from being read as one.
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let idempotency_key = parts
+        .headers
+        .get("idempotency-key")
+        .filter(|key| key.len() <= MAX_KEY_BYTES)
+        .and_then(|key| key.to_str().ok())
+        .map(ToOwned::to_owned);
+    RequestKey {
+        digest: digest.finalize().into(),
+        idempotency_key,
+    }
+}

@@ -1,0 +1,239 @@
+//! Takes a token: offline when nobody else can spend it, else by a swap first.
+//!
+//! What is refused here is untouched: it never reached its mint.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use crate::admit::{Admission, claimed, kept};
+use crate::amount::Sat;
+use crate::journal::{Claim, PaidToken, Payment, RequestKey};
+use crate::layer::Shared;
+use crate::price::{EcashTerms, Terms};
+use crate::scheme::{Redeemer, SwapFault, SwapOrder};
+use crate::verdict::{Refusal, Unavailable};
+use crate::xcashu::cashu::MintUrl;
+use crate::xcashu::cashu::dhke::hash_to_curve;
+use crate::xcashu::cashu::nuts::nut10::SpendingConditions;
+use crate::xcashu::cashu::nuts::{CurrencyUnit, Proofs, PublicKey, Token};
+use crate::xcashu::strict::{OfflineVerdict, Policy, check, is_same_mint};
+use crate::xcashu::{OfflineProofs, ParsedToken, TokenError};
+
+pub use crate::xcashu::MintInfo;
+
+/// Admits a request that pays with `token`.
+pub(crate) async fn admit(
+    shared: &Shared,
+    terms: &Terms,
+    request: RequestKey,
+    token: Result<ParsedToken, TokenError>,
+) -> Result<Admission, Refusal> {
+    let mut token = token.map_err(|error| bad("malformed_token", error.to_string()))?;
+    let (Some(ecash), Some(redeemer)) = (&terms.ecash, shared.redeemer.as_deref()) else {
+        return Err(bad("ecash_not_taken", "This call is not sold for ecash."));
+    };
+    if request.idempotency_key.is_some() {
+        let key = crate::journal::token_key(&token.text);
+        if let Some(found) = kept(shared, key, &request, true, already_spent()).await? {
+            return Ok(Admission::Replay(found));
+        }
+    }
+    token.mint = precheck(&token, ecash, terms.price.ceil_sat())?;
+    let paid = paid_token(&token)
+        .ok_or_else(|| bad("malformed_token", "A secret of the token cannot be read."))?;
+    let offline = offline(redeemer, &token, ecash, terms, shared.now()).await?;
+    let mut claim = Claim {
+        service: terms.service.clone(),
+        price: terms.price,
+        request,
+        payment: Payment::Swapped(paid.clone()),
+        now: shared.now(),
+    };
+    if let Some(proofs) = offline {
+        claim.payment = Payment::Offline(PaidToken {
+            gross: proofs.amount,
+            net: proofs.amount.saturating_sub(proofs.fee),
+            proofs: serde_json::to_string(&proofs.proofs)
+                .map_err(|_| bad("malformed_token", "A proof of the token cannot be read."))?,
+            ..paid.clone()
+        });
+        let answer = claimed(shared, claim.clone(), already_spent()).await?;
+        if let Some(admission) = answer {
+            return Ok(admission);
+        }
+    }
+    swap_first(shared, redeemer, claim, paid, terms.price.ceil_sat()).await
+}
+
+/// Checks what needs no mint, and returns the mint as the terms spell it.
+fn precheck(token: &ParsedToken, ecash: &EcashTerms, price: Sat) -> Result<String, Refusal> {
+    let mint = ecash
+        .mints
+        .iter()
+        .find(|mint| is_same_mint(mint, &token.mint))
+        .ok_or_else(|| {
+            bad(
+                "foreign_mint",
+                "The token is of a mint that is not taken here.",
+            )
+        })?;
+    if token.unit != "sat" {
+        return Err(bad("wrong_unit", "The token is not in satoshi."));
+    }
+    if token.amount < price {
+        let detail = format!("The token holds {}, the price is {price}.", token.amount);
+        return Err(bad("amount_too_low", detail));
+    }
+    Ok(mint.clone())
+}
+
+/// Returns the proofs if the token can be taken without its mint.
+async fn offline(
+    redeemer: &dyn Redeemer,
+    token: &ParsedToken,
+    ecash: &EcashTerms,
+    terms: &Terms,
+    now: u64,
+) -> Result<Option<OfflineProofs>, Refusal> {
+    let lock_key = ecash
+        .lock_key
+        .as_deref()
+        .and_then(|key| PublicKey::from_hex(key).ok());
+    let (Some(lock_key), Some(info)) = (lock_key, redeemer.offline_info(&token.mint).await) else {
+        return Ok(None);
+    };
+    let price = terms.price.ceil_sat();
+    let verdict = check(
+        token,
+        &Policy {
+            mints: std::slice::from_ref(info.as_ref()),
+            lock_key: &lock_key,
+            price,
+            now,
+            redeem_window_secs: ecash.min_locktime_secs,
+        },
+    );
+    match verdict {
+        // Change needs the mint: an overpaid token is swapped.
+        OfflineVerdict::Accept(proofs) if proofs.amount.saturating_sub(proofs.fee) > price => {
+            Ok(None)
+        }
+        OfflineVerdict::Accept(proofs) => Ok(Some(proofs)),
+        OfflineVerdict::NeedsSwap(_) => Ok(None),
+        OfflineVerdict::Refuse(reason) => Err(bad(reason.code(), reason.to_string())),
+    }
+}
+
+async fn swap_first(
+    shared: &Shared,
+    redeemer: &dyn Redeemer,
+    mut claim: Claim,
+    paid: PaidToken,
+    price: Sat,
+) -> Result<Admission, Refusal> {
+    let order = SwapOrder {
+        service: claim.service.clone(),
+        token: paid.clone(),
+        price,
+        now: claim.now,
+    };
+    let net = match redeemer.swap(order).await {
+        Ok(net) => net,
+        Err(SwapFault::AlreadySpent) => {
+            let found = kept(shared, paid.key(), &claim.request, false, already_spent()).await?;
+            return found.map(Admission::Replay).ok_or_else(already_spent);
+        }
+        Err(SwapFault::InProgress) => return Err(Refusal::InProgress),
+        Err(SwapFault::TooLittle { net }) => {
+            let detail = format!("After the mint's fee {net} are left, the price is {price}.");
+            return Err(bad("amount_too_low", detail));
+        }
+        Err(SwapFault::Refused { reason }) => return Err(bad("token_refused", reason)),
+        Err(SwapFault::MintUnavailable) => {
+            return Err(Refusal::Unavailable(Unavailable::Mint));
+        }
+        Err(SwapFault::Unknown) => return Err(Refusal::Unavailable(Unavailable::MintUnknown)),
+    };
+    let is_underpaid = net < price;
+    claim.payment = Payment::Swapped(PaidToken { net, ..paid });
+    match claimed(shared, claim, already_spent()).await? {
+        Some(Admission::Call(mut call)) => {
+            call.is_underpaid = is_underpaid;
+            Ok(Admission::Call(call))
+        }
+        Some(other) => Ok(other),
+        None => Err(Refusal::Unavailable(Unavailable::MintUnknown)),
+    }
+}
+
+/// Returns the token as the journal knows it; `None` if a secret is not one.
+fn paid_token(token: &ParsedToken) -> Option<PaidToken> {
+    let parsed = Token::from_str(&token.text).ok()?;
+    let secrets = parsed.token_secrets();
+    let ys = secrets
+        .iter()
+        .map(|secret| Some(hash_to_curve(secret.as_bytes()).ok()?.to_bytes()))
+        .collect::<Option<Vec<_>>>()?;
+    let refund_keys: BTreeSet<Option<String>> = secrets
+        .iter()
+        .map(|secret| match SpendingConditions::try_from(*secret).ok()? {
+            SpendingConditions::P2PKConditions { conditions, .. } => {
+                Some(conditions?.refund_keys?.first()?.to_hex())
+            }
+            SpendingConditions::HTLCConditions { .. } => None,
+        })
+        .collect();
+    // Proofs that name different keys name none for the whole.
+    let refund_key = match refund_keys.into_iter().collect::<Vec<_>>().as_slice() {
+        [Some(key)] => Some(key.clone()),
+        _ => None,
+    };
+    Some(PaidToken {
+        text: token.text.clone(),
+        mint: token.mint.clone(),
+        gross: token.amount,
+        net: token.amount,
+        ys,
+        refund_key,
+        proofs: String::new(),
+    })
+}
+
+/// Returns one token over all `proofs`, each the JSON text of a [`PaidToken::proofs`].
+///
+/// # Errors
+/// When one of the texts, or `mint`, cannot be read.
+pub fn join(mint: &str, proofs: &[String]) -> Result<String, JoinError> {
+    let mut all = Proofs::new();
+    for text in proofs {
+        let some: Proofs = serde_json::from_str(text).map_err(|_| JoinError::Proofs)?;
+        all.extend(some);
+    }
+    let mint = MintUrl::from_str(mint).map_err(|_| JoinError::Mint)?;
+    Ok(Token::new(mint, all, None, CurrencyUnit::Sat).to_string())
+}
+
+/// Stored proofs that do not make a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// Not the JSON text of proofs.
+    #[error("read stored proofs")]
+    Proofs,
+    /// Not the address of a mint.
+    #[error("read the mint of stored proofs")]
+    Mint,
+}
+
+fn already_spent() -> Refusal {
+    bad(
+        "token_already_spent",
+        "A proof of this token was spent before.",
+    )
+}
+
+fn bad(code: &'static str, detail: impl Into<String>) -> Refusal {
+    Refusal::BadToken {
+        code,
+        detail: detail.into(),
+    }
+}

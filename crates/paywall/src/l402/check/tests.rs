@@ -1,0 +1,135 @@
+//! What a verified credential is worth, caveat by caveat.
+
+use super::*;
+use crate::l402::{Caveat, Identifier};
+
+const NOW: u64 = 1_800_000_000;
+
+fn preimage() -> Preimage {
+    Preimage::new([5; 32])
+}
+
+fn macaroon(caveats: &[&str]) -> VerifiedMacaroon {
+    VerifiedMacaroon {
+        identifier: Identifier {
+            payment_hash: preimage().payment_hash(),
+            token_id: [6; 32],
+        },
+        caveats: caveats
+            .iter()
+            .map(|text| Caveat::parse(text.as_bytes()).unwrap())
+            .collect(),
+    }
+}
+
+fn accepted(uses: u32) -> Verdict {
+    Verdict::Accepted {
+        uses,
+        payment_hash: preimage().payment_hash(),
+        token_id: [6; 32],
+    }
+}
+
+#[track_caller]
+fn expect(caveats: &[&str], path: &str, expected: &Verdict) {
+    let call = CallContext {
+        service: "weather",
+        capability: "read",
+        path,
+        now: NOW,
+    };
+    assert_eq!(
+        &check(&macaroon(caveats), &preimage(), &call),
+        expected,
+        "{caveats:?} {path}"
+    );
+}
+
+#[test]
+fn what_was_bought_is_accepted() {
+    let all = [
+        "services=weather:0",
+        "weather_capabilities=read,write",
+        "weather_valid_until=1800000000",
+        "uses=10",
+        "path_prefix=/v1",
+    ];
+    expect(&all, "/v1/today?x=1", &accepted(10));
+    expect(&all, "/v1", &accepted(10));
+    expect(&["services=other:0,weather:0"], "/", &accepted(1));
+}
+
+#[test]
+fn the_narrowest_value_counts() {
+    expect(
+        &["services=weather:0", "uses=10", "uses=2", "uses=50"],
+        "/",
+        &accepted(2),
+    );
+    expect(
+        &[
+            "services=weather:0",
+            "weather_valid_until=1900000000",
+            "weather_valid_until=1799999999",
+            "weather_valid_until=1900000000",
+        ],
+        "/",
+        &Verdict::Expired {
+            valid_until: 1_799_999_999,
+        },
+    );
+    expect(
+        &["services=weather:0", "path_prefix=/v1", "path_prefix=/v2"],
+        "/v1",
+        &Verdict::WrongPath,
+    );
+}
+
+#[test]
+fn anything_outside_is_refused() {
+    let service = "services=weather:0";
+    expect(&[], "/", &Verdict::WrongService);
+    expect(&["services=weathers:0"], "/", &Verdict::WrongService);
+    expect(&[service, "services=a:0"], "/", &Verdict::WrongService);
+    expect(
+        &[service, "weather_capabilities=write"],
+        "/",
+        &Verdict::WrongCapability,
+    );
+    for path in ["/v10", "/v1/../admin", "/v1/%2e%2e/admin", "/v1/%2Fx", "/"] {
+        expect(&[service, "path_prefix=/v1"], path, &Verdict::WrongPath);
+    }
+    expect(
+        &[service, "ip=10.0.0.1"],
+        "/",
+        &Verdict::UnknownCaveat("ip".to_owned()),
+    );
+    expect(
+        &[service, "other_valid_until=1900000000"],
+        "/",
+        &Verdict::UnknownCaveat("other_valid_until".to_owned()),
+    );
+    for bad in ["uses=+3", "uses=", "uses=4294967296", "uses=1 "] {
+        expect(
+            &[service, bad],
+            "/",
+            &Verdict::MalformedCaveat("uses".to_owned()),
+        );
+    }
+}
+
+#[test]
+fn the_preimage_of_another_payment_is_refused() {
+    let call = CallContext {
+        service: "weather",
+        capability: "",
+        path: "/",
+        now: NOW,
+    };
+    let verdict = check(
+        &macaroon(&["services=weather:0"]),
+        &Preimage::new([4; 32]),
+        &call,
+    );
+    assert_eq!(verdict, Verdict::WrongPreimage);
+}

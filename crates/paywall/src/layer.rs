@@ -1,0 +1,131 @@
+//! The layer: everything the paywall needs, put together once.
+
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+use crate::challenge::{ChallengePage, PlainPage};
+use crate::journal::Journal;
+use crate::l402::Issuer;
+use crate::price::Pricing;
+use crate::scheme::{InvoiceMaker, Redeemer, World};
+use crate::service::Paywall;
+use crate::throttle::Throttle;
+
+/// Challenges a client may ask for in a minute unless told otherwise.
+const DEFAULT_CHALLENGES_PER_MINUTE: u32 = 30;
+/// Longest response that is kept for a repeat unless told otherwise.
+const DEFAULT_KEPT_RESPONSE_BYTES: usize = 256 * 1_024;
+
+/// Puts a [`Paywall`] in front of a service. Clones share everything.
+#[derive(Clone)]
+pub struct PaywallLayer {
+    shared: Arc<Shared>,
+}
+
+/// What all requests share; read only, but for the table of clients.
+pub(crate) struct Shared {
+    pub(crate) issuer: Issuer,
+    pub(crate) pricing: Arc<dyn Pricing>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) invoices: Option<Arc<dyn InvoiceMaker>>,
+    pub(crate) redeemer: Option<Arc<dyn Redeemer>>,
+    pub(crate) world: Arc<dyn World>,
+    pub(crate) page: Arc<dyn ChallengePage>,
+    pub(crate) throttle: Throttle,
+    pub(crate) kept_response_bytes: usize,
+}
+
+impl Shared {
+    /// Returns Unix seconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.world.now_millis() / 1_000
+    }
+}
+
+/// Collects the parts of a [`PaywallLayer`].
+pub struct PaywallBuilder {
+    shared: Shared,
+    challenges_per_minute: u32,
+}
+
+impl PaywallLayer {
+    /// Starts a layer that issues macaroons under `secret`, which must survive a
+    /// restart and stay private: whoever knows it makes credentials.
+    #[must_use]
+    pub fn builder(
+        secret: &[u8; 32],
+        pricing: Arc<dyn Pricing>,
+        journal: Arc<dyn Journal>,
+        world: Arc<dyn World>,
+    ) -> PaywallBuilder {
+        PaywallBuilder {
+            shared: Shared {
+                issuer: Issuer::new(secret),
+                pricing,
+                journal,
+                invoices: None,
+                redeemer: None,
+                world,
+                page: Arc::new(PlainPage),
+                throttle: Throttle::new(0),
+                kept_response_bytes: DEFAULT_KEPT_RESPONSE_BYTES,
+            },
+            challenges_per_minute: DEFAULT_CHALLENGES_PER_MINUTE,
+        }
+    }
+}
+
+impl PaywallBuilder {
+    /// Takes Lightning payments.
+    #[must_use]
+    pub fn invoices(mut self, invoices: Arc<dyn InvoiceMaker>) -> Self {
+        self.shared.invoices = Some(invoices);
+        self
+    }
+
+    /// Takes ecash.
+    #[must_use]
+    pub fn redeemer(mut self, redeemer: Arc<dyn Redeemer>) -> Self {
+        self.shared.redeemer = Some(redeemer);
+        self
+    }
+
+    /// Renders the 402 for browsers with `page`.
+    #[must_use]
+    pub fn page(mut self, page: Arc<dyn ChallengePage>) -> Self {
+        self.shared.page = page;
+        self
+    }
+
+    /// Limits the challenges that make an invoice, for each client a minute; 0 for no limit.
+    #[must_use]
+    pub const fn challenges_per_minute(mut self, challenges: u32) -> Self {
+        self.challenges_per_minute = challenges;
+        self
+    }
+
+    /// Keeps responses of up to this many bytes for a repeat of the same request.
+    #[must_use]
+    pub const fn kept_response_bytes(mut self, bytes: usize) -> Self {
+        self.shared.kept_response_bytes = bytes;
+        self
+    }
+
+    /// Returns the layer.
+    #[must_use]
+    pub fn build(mut self) -> PaywallLayer {
+        self.shared.throttle = Throttle::new(self.challenges_per_minute);
+        PaywallLayer {
+            shared: Arc::new(self.shared),
+        }
+    }
+}
+
+impl<S> Layer<S> for PaywallLayer {
+    type Service = Paywall<S>;
+
+    fn layer(&self, inner: S) -> Paywall<S> {
+        Paywall::new(inner, Arc::clone(&self.shared))
+    }
+}

@@ -1,0 +1,131 @@
+//! The ways to pay that a 402 offers. Keeps no row: the macaroon's root key is
+//! derived from its identifier.
+
+use std::net::IpAddr;
+
+use crate::challenge::Offers;
+use crate::l402::{Challenge, Identifier, Terms as MacaroonTerms};
+use crate::layer::Shared;
+use crate::price::Terms;
+use crate::scheme::{ChallengeInvoice, InvoiceMaker};
+use crate::verdict::{Refusal, Unavailable};
+
+/// Makes the offers of a 402.
+///
+/// # Errors
+/// The refusal to answer instead: over the limit, or no way to pay works.
+pub(crate) async fn make(
+    shared: &Shared,
+    terms: &Terms,
+    client: Option<IpAddr>,
+) -> Result<Offers, Refusal> {
+    let cashu = cashu(shared, terms);
+    let mut offers = Offers {
+        cashu,
+        ..Offers::default()
+    };
+    if let Some(invoices) = shared.invoices.as_deref().filter(|_| terms.lightning) {
+        shared
+            .throttle
+            .take(client, shared.world.now_millis())
+            .map_err(|retry_after| Refusal::TooMany { retry_after })?;
+        match l402(shared, terms, invoices).await {
+            Some((value, invoice)) => {
+                offers.l402 = Some(value);
+                offers.invoice = Some(invoice);
+            }
+            // Ecash still works without Lightning.
+            None if offers.cashu.is_some() => {}
+            None => return Err(Refusal::Unavailable(Unavailable::Lightning)),
+        }
+    }
+    if offers.l402.is_none() && offers.cashu.is_none() {
+        return Err(Refusal::Unavailable(Unavailable::NoRail));
+    }
+    Ok(offers)
+}
+
+async fn l402(
+    shared: &Shared,
+    terms: &Terms,
+    invoices: &dyn InvoiceMaker,
+) -> Option<(String, String)> {
+    let amount = terms.price.ceil_sat().to_msat();
+    let made = invoices
+        .make_invoice(amount, &terms.description, terms.invoice_expiry_secs)
+        .await;
+    let invoice = match made {
+        Ok(invoice) => invoice,
+        Err(error) => {
+            tracing::warn!(service = %terms.service, %error, "No invoice for a challenge");
+            return None;
+        }
+    };
+    match issue(shared, terms, &invoice) {
+        Ok(value) => Some((value, invoice.bolt11)),
+        Err(error) => {
+            tracing::error!(service = %terms.service, error, "No macaroon for a challenge");
+            None
+        }
+    }
+}
+
+fn issue(shared: &Shared, terms: &Terms, invoice: &ChallengeInvoice) -> Result<String, String> {
+    let mut token_id = [0; 32];
+    shared.world.fill_random(&mut token_id);
+    let identifier = Identifier {
+        payment_hash: invoice.payment_hash,
+        token_id,
+    };
+    let caveats = MacaroonTerms {
+        service: terms.service.clone(),
+        capability: terms.capability.clone(),
+        valid_until: Some(terms.valid_until(shared.now())),
+        uses: Some(terms.uses.max(1)),
+        path_prefix: None,
+    }
+    .to_caveats()
+    .map_err(|error| error.to_string())?;
+    let macaroon = shared
+        .issuer
+        .issue(&identifier, &caveats)
+        .map_err(|error| error.to_string())?;
+    let value = Challenge::new(&macaroon, invoice.bolt11.clone())
+        .header_value()
+        .map_err(|error| error.to_string())?;
+    value
+        .to_str()
+        .map(ToOwned::to_owned)
+        .map_err(|error| error.to_string())
+}
+
+/// Returns the payment request for ecash, if it is taken.
+#[cfg(feature = "cashu")]
+pub(crate) fn cashu(shared: &Shared, terms: &Terms) -> Option<String> {
+    use crate::xcashu::request::{CashuTerms, encode};
+
+    shared.redeemer.as_ref()?;
+    let ecash = terms.ecash.as_ref()?;
+    let mut id = [0; 8];
+    shared.world.fill_random(&mut id);
+    let request = CashuTerms {
+        amount: terms.price.ceil_sat(),
+        unit: "sat".to_owned(),
+        mints: ecash.mints.clone(),
+        lock_key: ecash.lock_key.clone(),
+        min_locktime_secs: ecash.lock_key.as_ref().map(|_| ecash.min_locktime_secs),
+    };
+    match encode(&request, &hex::encode(id)) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            tracing::error!(service = %terms.service, %error, "No payment request for a challenge");
+            None
+        }
+    }
+}
+
+/// Returns `None`: this build takes no ecash.
+#[cfg(not(feature = "cashu"))]
+pub(crate) const fn cashu(_shared: &Shared, _terms: &Terms) -> Option<String> {
+    None
+}

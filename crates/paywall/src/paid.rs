@@ -1,0 +1,274 @@
+//! A claimed call: serve it, then commit or give the payment back.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::{ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt, Full};
+use serde_json::json;
+
+use crate::capture::{BodyHash, ReadFault, captured, hashed, read_all};
+use crate::challenge::{EXPOSED, PAYMENT_RECEIPT, USES_REMAINING, X_CASHU, answer};
+use crate::journal::{CallId, PayOut, StoredResponse};
+use crate::layer::Shared;
+use crate::service::{Body, Forward};
+use crate::verdict::Outcome;
+
+/// A call that was claimed and must be decided.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenCall {
+    pub(crate) id: CallId,
+    pub(crate) rail: &'static str,
+    pub(crate) remaining: Option<u32>,
+    /// The token turned out to be worth less than the price: serve nothing, give it back.
+    pub(crate) is_underpaid: bool,
+}
+
+/// Why a paid call was not delivered.
+#[derive(Debug, Clone, Copy)]
+enum Failure {
+    Upstream(Option<StatusCode>),
+    Underpaid,
+}
+
+/// Serves `call` with `forward` and decides it.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    forward: Forward,
+    call: OpenCall,
+    request: Request<Body>,
+) -> Response<Body> {
+    if call.is_underpaid {
+        return fail(&shared, &call, Failure::Underpaid).await;
+    }
+    let (parts, body) = request.into_parts();
+    let (body, hash) = hashed(body);
+    let serving = forward(Request::from_parts(parts, body));
+    // A service that panics has served nothing; its payer must not pay for it.
+    match AssertUnwindSafe(serving).catch_unwind().await {
+        Ok(Ok(response)) if !response.status().is_server_error() => {
+            deliver(shared, call, response, hash).await
+        }
+        Ok(Ok(response)) => fail(&shared, &call, Failure::Upstream(Some(response.status()))).await,
+        Ok(Err(_)) | Err(_) => fail(&shared, &call, Failure::Upstream(None)).await,
+    }
+}
+
+/// Commits `call` and hands its response out.
+async fn deliver(
+    shared: Arc<Shared>,
+    call: OpenCall,
+    response: Response<Body>,
+    hash: BodyHash,
+) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    let limit = shared.kept_response_bytes;
+    let is_short = body
+        .size_hint()
+        .exact()
+        .is_some_and(|length| usize::try_from(length).is_ok_and(|length| length <= limit));
+    // A short body is read before the commit: what breaks off in it was not delivered.
+    let (stored, body) = if is_short {
+        match read_all(body, limit).await {
+            Ok(bytes) => (
+                keepable(&parts, bytes.clone(), &hash),
+                Body::new(Full::new(bytes).map_err(|never| match never {})),
+            ),
+            Err(ReadFault::Broken | ReadFault::TooLong) => {
+                return fail(&shared, &call, Failure::Upstream(Some(parts.status))).await;
+            }
+        }
+    } else {
+        let is_long = parts.headers.contains_key(CONTENT_LENGTH);
+        let body = if is_long {
+            body
+        } else {
+            keep_while_streaming(&shared, &call.id, &parts, body, hash)
+        };
+        (None, body)
+    };
+    let change = match shared.journal.commit(&call.id, stored).await {
+        Ok(change) => change,
+        // The payer has his answer; the next start finds the call open and gives
+        // the payment back, which is the seller's loss and not the payer's.
+        Err(error) => {
+            tracing::error!(call.id = %call.id, %error, "A delivered call was not committed");
+            None
+        }
+    };
+    mark(&mut parts.headers, &call.id, call.remaining);
+    if let Some(change) = change
+        && let Some(token) = hand_out(&shared, &call.id, &change).await
+    {
+        parts.headers.insert(X_CASHU, token);
+    }
+    parts.extensions.insert(Outcome::Paid {
+        call: call.id,
+        rail: call.rail,
+    });
+    Response::from_parts(parts, body)
+}
+
+/// Adds the headers of a paid answer.
+pub(crate) fn mark(headers: &mut HeaderMap, call: &CallId, remaining: Option<u32>) {
+    // Only the paywall speaks about payments: a service cannot forge these.
+    headers.remove(X_CASHU);
+    headers.remove(USES_REMAINING);
+    if let Ok(receipt) = HeaderValue::from_str(&call.0) {
+        headers.insert(PAYMENT_RECEIPT, receipt);
+    }
+    if let Some(remaining) = remaining {
+        headers.insert(USES_REMAINING, HeaderValue::from(remaining));
+    }
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("private"));
+    headers
+        .entry(ACCESS_CONTROL_EXPOSE_HEADERS)
+        .or_insert(EXPOSED);
+}
+
+/// Returns the response as it is kept; `None` if the request's body was not read to its end.
+fn keepable(parts: &http::response::Parts, body: Bytes, hash: &BodyHash) -> Option<StoredResponse> {
+    Some(StoredResponse {
+        status: parts.status.as_u16(),
+        headers: parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+            .collect(),
+        body,
+        request_body_hash: *hash.get()?,
+    })
+}
+
+fn keep_while_streaming(
+    shared: &Arc<Shared>,
+    call: &CallId,
+    parts: &http::response::Parts,
+    body: Body,
+    hash: BodyHash,
+) -> Body {
+    let journal = Arc::clone(&shared.journal);
+    let world = Arc::clone(&shared.world);
+    let call = call.clone();
+    let mut head = Response::new(()).into_parts().0;
+    head.status = parts.status;
+    head.headers = parts.headers.clone();
+    captured(
+        body,
+        shared.kept_response_bytes,
+        Box::new(move |bytes| {
+            Box::pin(async move {
+                let Some(response) = keepable(&head, bytes, &hash) else {
+                    return;
+                };
+                if let Err(error) = journal.keep_response(&call, response).await {
+                    tracing::warn!(call.id = %call, %error, "A response was not kept");
+                }
+            })
+        }),
+        Box::new(move |task| world.spawn(task)),
+    )
+}
+
+/// Gives the payment of `call` back and says so.
+async fn fail(shared: &Shared, call: &OpenCall, failure: Failure) -> Response<Body> {
+    let owed = match shared.journal.release(&call.id).await {
+        Ok(owed) => owed,
+        Err(error) => {
+            tracing::error!(call.id = %call.id, %error, "A failed call was not released");
+            None
+        }
+    };
+    let refund = match &owed {
+        Some(owed) => hand_out(shared, &call.id, owed).await,
+        None => None,
+    };
+    let is_refunded = refund.is_some();
+    let (status, document) = describe(call, failure, owed.is_some(), is_refunded);
+    let mut response = answer(status, "application/problem+json", document.to_string());
+    if let Ok(receipt) = HeaderValue::from_str(&call.id.0) {
+        response.headers_mut().insert(PAYMENT_RECEIPT, receipt);
+    }
+    if let Some(refund) = refund {
+        response.headers_mut().insert(X_CASHU, refund);
+    }
+    response.extensions_mut().insert(Outcome::Failed {
+        call: call.id.clone(),
+        is_refunded,
+    });
+    response
+}
+
+async fn hand_out(shared: &Shared, call: &CallId, value: &PayOut) -> Option<HeaderValue> {
+    let redeemer = shared.redeemer.as_ref()?;
+    match redeemer.pay_out(call, value).await {
+        Ok(token) => HeaderValue::try_from(token).ok(),
+        Err(reason) => {
+            tracing::warn!(call.id = %call, reason, "Value stays owed to a payer");
+            None
+        }
+    }
+}
+
+fn describe(
+    call: &OpenCall,
+    failure: Failure,
+    is_owed: bool,
+    is_refunded: bool,
+) -> (StatusCode, serde_json::Value) {
+    let (status, code, detail) = match failure {
+        Failure::Upstream(Some(StatusCode::GATEWAY_TIMEOUT)) => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "upstream_timeout",
+            "The service did not answer in time.",
+        ),
+        Failure::Upstream(_) => (
+            StatusCode::BAD_GATEWAY,
+            "upstream_failed",
+            "The service failed after the payment.",
+        ),
+        Failure::Underpaid => (
+            StatusCode::BAD_REQUEST,
+            "amount_too_low",
+            "After the mint's fee the token is worth less than the price.",
+        ),
+    };
+    let (money, step) = match (is_refunded, is_owed, call.rail) {
+        (true, ..) => ("none", "The refund is the token in X-Cashu"),
+        (false, true, _) => (
+            "held",
+            "Ask for the refund: POST /v1/refund with the original token",
+        ),
+        (false, false, "l402") => (
+            "held",
+            "Repeat with the same credential: the use was given back",
+        ),
+        (false, false, _) => (
+            "held",
+            "Repeat with the same token, or POST /v1/refund to get its value back",
+        ),
+    };
+    let upstream = match failure {
+        Failure::Upstream(status) => status.map(|status| status.as_u16()),
+        Failure::Underpaid => None,
+    };
+    let document = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or_default(),
+        "status": status.as_u16(),
+        "detail": detail,
+        "code": code,
+        "retryable": !is_refunded && !is_owed,
+        "money": money,
+        "next_steps": [step],
+        "call": call.id.0,
+        "upstream_status": upstream,
+    });
+    (status, document)
+}

@@ -1,0 +1,214 @@
+//! The service: price, check, claim, serve, answer.
+//!
+//! For each request, in this order:
+//! 1. ask the pricing for terms; none means that the request passes untouched;
+//! 2. `HEAD` is told the price, without an invoice;
+//! 3. L402 is checked first, then ecash; what is refused is answered here;
+//! 4. the payment is claimed once in the journal;
+//! 5. the inner service is called on a task of its own, so that a client who hangs
+//!    up does not leave a paid call undecided;
+//! 6. below 500 the call is committed, otherwise the payment is given back.
+//!
+//! Payment headers never reach the inner service.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_channel::oneshot;
+use futures_util::FutureExt;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response};
+use http_body::Body as HttpBody;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use tower_service::Service;
+
+use crate::admit::{Admission, admit};
+use crate::challenge::{ChallengeView, Offers, X_CASHU, price_told, render};
+use crate::layer::Shared;
+use crate::offer;
+use crate::paid;
+use crate::price::Terms;
+use crate::replay;
+use crate::scheme::BoxFuture;
+use crate::verdict::{Outcome, Refusal, Unavailable};
+
+/// Any error, as bodies carry it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// The body of requests and responses behind and in front of the layer.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The client's address, put into the request's extensions by the listener. The
+/// limit on challenges counts by it; requests without one share one count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddr(pub IpAddr);
+
+/// The inner service failed; its error says nothing that a payer needs.
+pub(crate) struct Failed;
+/// Calls the inner service, whatever its type.
+pub(crate) type Forward =
+    Box<dyn FnOnce(Request<Body>) -> BoxFuture<Result<Response<Body>, Failed>> + Send>;
+
+/// A service behind the paywall.
+#[derive(Clone)]
+pub struct Paywall<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> Paywall<S> {
+    pub(crate) const fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, shared }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Paywall<S>
+where
+    S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    R: HttpBody<Data = Bytes> + Send + 'static,
+    R::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The service that was polled ready must be the one that is called.
+        let fresh = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, fresh);
+        let shared = Arc::clone(&self.shared);
+        let request = request.map(|body| Body::new(body.map_err(Into::into)));
+        let (parts, body) = request.into_parts();
+        let Some(terms) = shared.pricing.terms(&parts) else {
+            let passing = inner.call(Request::from_parts(parts, body));
+            return Box::pin(passing.map(|answer| {
+                answer.map(|response| {
+                    let mut response = response.map(boxed);
+                    response.extensions_mut().insert(Outcome::Free);
+                    response
+                })
+            }));
+        };
+        let forward: Forward = Box::new(move |request| {
+            Box::pin(inner.call(request).map(|answer| {
+                answer
+                    .map(|response| response.map(boxed))
+                    .map_err(|_| Failed)
+            }))
+        });
+        Box::pin(async move { Ok(serve(shared, forward, terms, parts, body).await) })
+    }
+}
+
+/// Boxes the body of an inner service.
+fn boxed<R>(body: R) -> Body
+where
+    R: HttpBody<Data = Bytes> + Send + 'static,
+    R::Error: Into<BoxError>,
+{
+    Body::new(body.map_err(Into::into))
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    forward: Forward,
+    terms: Terms,
+    mut parts: Parts,
+    body: Body,
+) -> Response<Body> {
+    if parts.method == Method::HEAD {
+        return price_told(&terms, offer::cashu(&shared, &terms));
+    }
+    let refusal = match admit(&shared, &terms, &parts).await {
+        Ok(Admission::Call(call)) => {
+            let headers = parts.headers.clone();
+            strip_payment(&mut parts.headers);
+            let request = Request::from_parts(parts, body);
+            let (answer, answered) = oneshot::channel();
+            let task = paid::run(Arc::clone(&shared), forward, call, request);
+            shared.world.spawn(Box::pin(async move {
+                // The client may be gone: the call is decided all the same.
+                let _ = answer.send(task.await);
+            }));
+            match answered.await {
+                Ok(response) => return response,
+                // The task was cut off by a shutdown; the next start resolves the call.
+                Err(_) => {
+                    let refusal = Refusal::Unavailable(Unavailable::Journal);
+                    return refuse(&shared, &terms, &headers, None, refusal).await;
+                }
+            }
+        }
+        Ok(Admission::Replay(found)) => match replay::answer(&shared, found, body).await {
+            Ok(response) => return response,
+            Err(refusal) => refusal,
+        },
+        Err(refusal) => refusal,
+    };
+    let client = parts.extensions.get::<ClientAddr>().map(|client| client.0);
+    refuse(&shared, &terms, &parts.headers, client, refusal).await
+}
+
+/// Answers a refusal; a 402 gets its offers here.
+async fn refuse(
+    shared: &Shared,
+    terms: &Terms,
+    headers: &HeaderMap,
+    client: Option<IpAddr>,
+    refusal: Refusal,
+) -> Response<Body> {
+    let (refusal, offers) = match refusal {
+        Refusal::PaymentRequired(reason) => match offer::make(shared, terms, client).await {
+            Ok(offers) => (Refusal::PaymentRequired(reason), offers),
+            Err(refusal) => (refusal, Offers::default()),
+        },
+        other => (other, Offers::default()),
+    };
+    let view = ChallengeView {
+        refusal: &refusal,
+        terms,
+        offers: &offers,
+        now: shared.now(),
+    };
+    render(&view, headers, shared.page.as_ref())
+}
+
+/// Takes every payment header out; credentials of other schemes stay.
+fn strip_payment(headers: &mut HeaderMap) {
+    headers.remove(X_CASHU);
+    let kept: Vec<_> = headers
+        .get_all(AUTHORIZATION)
+        .iter()
+        .filter(|value| !is_payment(value.as_bytes()))
+        .cloned()
+        .collect();
+    headers.remove(AUTHORIZATION);
+    for value in kept {
+        headers.append(AUTHORIZATION, value);
+    }
+}
+
+fn is_payment(value: &[u8]) -> bool {
+    let value = value.trim_ascii_start();
+    let end = value
+        .iter()
+        .position(|byte| byte.is_ascii_whitespace())
+        .unwrap_or(value.len());
+    [&b"l402"[..], b"lsat", b"cashu"]
+        .iter()
+        .any(|scheme| value[..end].eq_ignore_ascii_case(scheme))
+}
+
+#[cfg(test)]
+mod tests;
