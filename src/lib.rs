@@ -1,5 +1,8 @@
 //! Feria: a Nostr-native, decentralized marketplace node for agents.
 
+pub mod client;
 pub mod clock;
+pub mod config;
 mod crash;
 pub mod lifecycle;
+pub mod telemetry;

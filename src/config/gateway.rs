@@ -1,0 +1,67 @@
+//! `[gateway]`: how own agents are sold.
+
+use feria_paywall::amount::Sat;
+use serde::{Deserialize, Serialize};
+
+use super::units;
+
+/// Limits and deadlines of the pay-per-call gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GatewayConfig {
+    /// How long an invoice of a 402 can be paid, in seconds. Default 600.
+    pub invoice_expiry_secs: u64,
+    /// How long an upstream may take to begin its answer, in seconds. Default 60.
+    pub upstream_timeout_secs: u64,
+    /// The largest paid answer that is kept for a buyer who lost it, in bytes. Default 256 KiB.
+    pub stored_response_max_bytes: usize,
+    /// How long such an answer is kept, in seconds. Default 600.
+    pub stored_response_secs: u64,
+    /// The shortest lock on ecash that is accepted offline, in seconds from now. Default 3600.
+    pub min_locktime_secs: u64,
+    /// The most ecash of one mint that may wait for redemption. Default `5000sat`.
+    #[serde(with = "units::sat")]
+    pub vault_cap: Sat,
+    /// The longest ecash may wait for redemption, in seconds. Default 300.
+    pub vault_max_age_secs: u64,
+    /// Challenges with an invoice that one address gets per minute. Default 60.
+    pub challenges_per_minute: u32,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            invoice_expiry_secs: 600,
+            upstream_timeout_secs: 60,
+            stored_response_max_bytes: 256 * 1024,
+            stored_response_secs: 600,
+            min_locktime_secs: 3_600,
+            vault_cap: Sat::new(5_000),
+            vault_max_age_secs: 300,
+            challenges_per_minute: 60,
+        }
+    }
+}
+
+impl GatewayConfig {
+    /// Checks the values against each other; names the key at fault.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        for (key, value) in [
+            ("invoice_expiry_secs", self.invoice_expiry_secs),
+            ("upstream_timeout_secs", self.upstream_timeout_secs),
+        ] {
+            if value == 0 || value > 86_400 {
+                return Err((key, format!("{value} is not between 1 and 86400 seconds")));
+            }
+        }
+        // A token whose lock ends before it is redeemed can be taken back by its payer.
+        if self.vault_max_age_secs.saturating_mul(2) > self.min_locktime_secs {
+            return Err((
+                "vault_max_age_secs",
+                "it must be at most half of min_locktime_secs, or a payer could take ecash back"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
