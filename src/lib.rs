@@ -5,4 +5,5 @@ pub mod clock;
 pub mod config;
 mod crash;
 pub mod lifecycle;
+pub mod protocol;
 pub mod telemetry;
