@@ -6,4 +6,5 @@ pub mod config;
 mod crash;
 pub mod lifecycle;
 pub mod protocol;
+pub mod store;
 pub mod telemetry;

@@ -1,0 +1,167 @@
+//! `ledger.db`: what the node holds, owes, earned and spent, and why.
+//!
+//! Each submodule owns the tables of one part of the node and its migration:
+//!
+//! | module | tables | used by |
+//! |---|---|---|
+//! | [`postings`] | `entries`, `postings` | everyone |
+//! | `operations` | `wallet_operations`, `wallet_counters`, `tokens_out`, `funding_quotes` | `wallet` |
+//! | `proofs` | `proofs`, and `agent_proofs` in memory | `wallet` |
+//! | `wallets` | `agent_wallets` | `wallet` |
+//! | `audit_chain` | `audit_chain` | `wallet` |
+//! | [`paid_calls`] | `paid_calls`, `l402_uses`, `revoked_credentials`, `accepted_proofs` | `gateway` |
+//! | [`receipts`] | `lightning_receipts`, `lightning_cursors` | `gateway` |
+//! | [`refunds`] | reads and settles what `paid_calls` owe | `gateway` |
+//! | [`swaps`] | `paid_calls` on their way to a mint | `gateway` |
+//! | [`call_responses`] | `stored_responses` | `gateway` |
+//! | [`vault`] | `vault_tokens`, `distrusted_mints` | `gateway` |
+//! | [`intents`] | `intents`, `answers`, `budgets` | `spend` |
+//! | [`credentials`] | `credentials` | `spend` |
+//! | [`transfers`] | `transfers`, `transfer_proofs` | `transfer` |
+//! | [`access`] | `access_tokens` | `access` |
+//!
+//! Durability: WAL with `synchronous=FULL`; a commit that returned survives a
+//! power cut. A claim, an intent or an outcome is committed before the step that
+//! depends on it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::StoreError;
+use super::migration::{Step, migrate};
+
+pub mod access;
+pub(crate) mod audit_chain;
+pub mod call_responses;
+pub mod credentials;
+pub mod intents;
+pub(crate) mod operations;
+pub mod paid_calls;
+pub mod postings;
+pub(crate) mod proofs;
+pub mod receipts;
+pub mod refunds;
+pub mod swaps;
+pub mod transfers;
+pub mod vault;
+pub(crate) mod wallets;
+
+pub use access::AccessToken;
+pub use postings::{Account, Audit, Entry, EntryKind, Posting};
+
+/// Each step belongs to the submodule it is named after. Released steps never change.
+const STEPS: &[Step] = &[
+    Step {
+        name: "0001_postings",
+        sql: include_str!("../migrations/ledger/0001_postings.sql"),
+    },
+    Step {
+        name: "0002_wallet",
+        sql: include_str!("../migrations/ledger/0002_wallet.sql"),
+    },
+    Step {
+        name: "0003_gateway",
+        sql: include_str!("../migrations/ledger/0003_gateway.sql"),
+    },
+    Step {
+        name: "0004_spend",
+        sql: include_str!("../migrations/ledger/0004_spend.sql"),
+    },
+    Step {
+        name: "0005_transfer",
+        sql: include_str!("../migrations/ledger/0005_transfer.sql"),
+    },
+    Step {
+        name: "0006_access",
+        sql: include_str!("../migrations/ledger/0006_access.sql"),
+    },
+];
+
+/// How long a statement waits for another process that holds the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A handle on `ledger.db`; clones share one connection.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl Ledger {
+    /// Opens or creates the file at `path` and brings its schema up to date.
+    ///
+    /// Blocks on the disk: call it at start, not on a request.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is newer than this program or is not a database.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        crate::store::private_file(path)?;
+        let mut connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        Self::prepare(&mut connection, path)?;
+        Ok(Self::wrap(connection))
+    }
+
+    /// Returns a ledger that is gone when dropped, for tests.
+    ///
+    /// # Errors
+    /// When SQLite cannot run the schema.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let mut connection = Connection::open_in_memory()?;
+        Self::prepare(&mut connection, Path::new(":memory:"))?;
+        Ok(Self::wrap(connection))
+    }
+
+    fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        migrate(connection, path, STEPS)?;
+        proofs::prepare(connection)
+    }
+
+    fn wrap(connection: Connection) -> Self {
+        Self {
+            connection: Arc::new(Mutex::new(connection)),
+        }
+    }
+
+    /// Runs `work` in one immediate transaction on a blocking thread and commits
+    /// if it returns `Ok`. All other changes wait meanwhile, so `work` must only
+    /// touch the database.
+    pub(crate) async fn write<T, F>(&self, what: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let connection = Arc::clone(&self.connection);
+        tokio::task::spawn_blocking(move || {
+            let mut connection = connection.lock();
+            let transaction = connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .map_err(|source| StoreError::Sqlite { what, source })?;
+            let value = work(&transaction)?;
+            transaction
+                .commit()
+                .map_err(|source| StoreError::Sqlite { what, source })?;
+            Ok(value)
+        })
+        .await
+        .map_err(|_| StoreError::Stopped)?
+    }
+
+    /// Runs `work`, which only reads, on a blocking thread.
+    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let connection = Arc::clone(&self.connection);
+        tokio::task::spawn_blocking(move || work(&connection.lock()))
+            .await
+            .map_err(|_| StoreError::Stopped)?
+    }
+}

@@ -1,0 +1,236 @@
+//! Claims, releases and refunds on the real schema.
+
+use feria_paywall::payment::PaymentHash;
+
+use super::super::swaps::SwapStart;
+use super::*;
+
+const NOW: u64 = 1_000;
+
+fn rules(call: u8) -> ClaimRules {
+    ClaimRules {
+        call_id: format!("{call:032x}"),
+        lightning: "sim".to_owned(),
+        vault_cap: Sat::new(250),
+    }
+}
+
+fn claim(payment: Payment) -> Claim {
+    Claim {
+        service: "data".to_owned(),
+        price: Sat::new(100).to_msat(),
+        request: RequestKey {
+            digest: [1; 32],
+            idempotency_key: None,
+        },
+        payment,
+        now: NOW,
+    }
+}
+
+fn token(text: &str, ys: &[u8]) -> PaidToken {
+    PaidToken {
+        text: text.to_owned(),
+        mint: "https://mint.test".to_owned(),
+        gross: Sat::new(101),
+        net: Sat::new(100),
+        ys: ys.iter().map(|y| [*y; 33]).collect(),
+        refund_key: None,
+        proofs: "[]".to_owned(),
+    }
+}
+
+fn lightning(uses: u32) -> Claim {
+    claim(Payment::L402 {
+        payment_hash: PaymentHash::new([3; 32]),
+        token_id: [4; 32],
+        uses,
+    })
+}
+
+fn is_new(claimed: &Claimed) -> bool {
+    matches!(claimed, Claimed::New { .. })
+}
+
+async fn msat(ledger: &Ledger, account: Account) -> i64 {
+    assert!(ledger.audit().await.unwrap().is_clean());
+    ledger.balance_msat(account).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_proof_pays_once_however_the_token_is_written() {
+    let ledger = Ledger::in_memory().unwrap();
+    let first = claim(Payment::Offline(token("one", &[1, 2])));
+    let overlapping = claim(Payment::Offline(token("two", &[2, 3])));
+
+    assert!(is_new(
+        &ledger.claim_call(first.clone(), rules(1)).await.unwrap()
+    ));
+
+    let again = ledger.claim_call(first, rules(2)).await.unwrap();
+    let other = ledger.claim_call(overlapping, rules(3)).await.unwrap();
+    assert_eq!((again, other), (Claimed::InProgress, Claimed::AlreadySpent));
+    assert_eq!(msat(&ledger, Account::income("data")).await, -101_000);
+}
+
+#[tokio::test]
+async fn a_swapped_token_cannot_be_taken_offline_too() {
+    let ledger = Ledger::in_memory().unwrap();
+    let start = ledger.begin_swap(
+        "data".into(),
+        token("one", &[1]),
+        Sat::new(100),
+        format!("{:032x}", 1),
+        NOW,
+    );
+    assert!(matches!(start.await.unwrap(), SwapStart::Swap(_)));
+
+    let rewritten = claim(Payment::Offline(token("two", &[1])));
+
+    let claimed = ledger.claim_call(rewritten, rules(2)).await.unwrap();
+    assert_eq!(claimed, Claimed::AlreadySpent);
+}
+
+#[tokio::test]
+async fn more_than_the_cap_is_swapped_first() {
+    let ledger = Ledger::in_memory().unwrap();
+    for number in 1..3 {
+        let held = claim(Payment::Offline(token(&number.to_string(), &[number])));
+        assert!(is_new(
+            &ledger.claim_call(held, rules(number)).await.unwrap()
+        ));
+    }
+
+    let third = claim(Payment::Offline(token("3", &[3])));
+
+    let claimed = ledger.claim_call(third, rules(3)).await.unwrap();
+    assert_eq!(claimed, Claimed::NeedsSwap);
+}
+
+#[tokio::test]
+async fn a_call_left_open_by_a_crash_is_the_payers_again() {
+    let ledger = Ledger::in_memory().unwrap();
+    let offline = claim(Payment::Offline(token("one", &[1])));
+    ledger.claim_call(offline.clone(), rules(1)).await.unwrap();
+    ledger.claim_call(lightning(1), rules(2)).await.unwrap();
+    ledger
+        .begin_swap(
+            "data".into(),
+            token("two", &[2]),
+            Sat::new(100),
+            format!("{:032x}", 3),
+            NOW,
+        )
+        .await
+        .unwrap();
+
+    let found = ledger.resolve_open_calls(NOW).await.unwrap();
+
+    assert_eq!((found.released, found.interrupted), (2, 1));
+    assert_eq!(msat(&ledger, Account::owed("data")).await, -100_000);
+    assert!(is_new(&ledger.claim_call(offline, rules(4)).await.unwrap()));
+    assert!(is_new(
+        &ledger.claim_call(lightning(1), rules(5)).await.unwrap()
+    ));
+    assert_eq!(msat(&ledger, Account::owed("data")).await, 0);
+    let resumed = ledger
+        .begin_swap(
+            "data".into(),
+            token("two", &[2]),
+            Sat::new(100),
+            format!("{:032x}", 6),
+            NOW,
+        )
+        .await
+        .unwrap();
+    assert_eq!(resumed, SwapStart::Swap(format!("paid-{:032x}", 3)));
+}
+
+#[tokio::test]
+async fn uses_are_counted_and_booked_once() {
+    let ledger = Ledger::in_memory().unwrap();
+
+    let first = ledger.claim_call(lightning(2), rules(1)).await.unwrap();
+    let second = ledger.claim_call(lightning(2), rules(2)).await.unwrap();
+    ledger
+        .commit_call(CallId(rules(1).call_id), None, 0, NOW)
+        .await
+        .unwrap();
+    ledger
+        .commit_call(CallId(rules(2).call_id), None, 0, NOW)
+        .await
+        .unwrap();
+    let third = ledger.claim_call(lightning(2), rules(3)).await.unwrap();
+
+    assert!(matches!(
+        first,
+        Claimed::New {
+            remaining: Some(1),
+            ..
+        }
+    ));
+    assert!(matches!(
+        second,
+        Claimed::New {
+            remaining: Some(0),
+            ..
+        }
+    ));
+    assert_eq!(third, Claimed::UsedUp);
+    assert_eq!(msat(&ledger, Account::lightning("sim")).await, 100_000);
+}
+
+#[tokio::test]
+async fn a_credential_narrowed_to_no_use_buys_nothing() {
+    let ledger = Ledger::in_memory().unwrap();
+
+    assert_eq!(
+        ledger.claim_call(lightning(0), rules(1)).await.unwrap(),
+        Claimed::UsedUp
+    );
+}
+
+#[tokio::test]
+async fn a_revoked_credential_is_refused() {
+    let ledger = Ledger::in_memory().unwrap();
+    ledger.revoke_credential([4; 32], NOW).await.unwrap();
+
+    assert_eq!(
+        ledger.claim_call(lightning(9), rules(1)).await.unwrap(),
+        Claimed::Revoked
+    );
+}
+
+#[tokio::test]
+async fn ecash_that_its_mint_refused_pays_for_no_retry_and_no_refund() {
+    let ledger = Ledger::in_memory().unwrap();
+    let offline = claim(Payment::Offline(token("one", &[1])));
+    ledger.claim_call(offline.clone(), rules(1)).await.unwrap();
+    ledger
+        .release_call(CallId(rules(1).call_id), NOW)
+        .await
+        .unwrap();
+    let mint = "https://mint.test".to_owned();
+    ledger
+        .begin_redeem(mint, None, "redeem-1".into(), 10)
+        .await
+        .unwrap();
+    let batch = ledger.list_redeeming().await.unwrap().remove(0);
+
+    ledger
+        .lose_redeem(batch, "spent".into(), NOW)
+        .await
+        .unwrap();
+
+    let retried = ledger.claim_call(offline, rules(2)).await.unwrap();
+    assert_eq!(retried, Claimed::AlreadySpent);
+    assert!(
+        ledger
+            .begin_pay_out(rules(1).call_id, NOW)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(msat(&ledger, Account::owed("data")).await, 0);
+    assert_eq!(msat(&ledger, Account::vault("https://mint.test")).await, 0);
+}

@@ -1,0 +1,121 @@
+//! What payers of own agents get back: refunds of failed calls, and change.
+
+use feria_paywall::amount::Sat;
+use feria_paywall::journal::PaymentKey;
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::Ledger;
+use crate::store::StoreError;
+
+/// Value owed to the payer of one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owed {
+    pub(crate) call_id: String,
+    pub(crate) agent: String,
+    pub(crate) mint: String,
+    pub(crate) amount: Sat,
+    pub(crate) lock_key: Option<String>,
+    pub(crate) payment: PaymentKey,
+    pub(crate) is_paid_out: bool,
+}
+
+/// What a token has paid for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TokenCall {
+    pub(crate) call_id: String,
+    pub(crate) agent: String,
+    /// As in the table `paid_calls`.
+    pub(crate) state: String,
+    pub(crate) owed: Sat,
+}
+
+const COLUMNS: &str = "id, agent, mint, owed_sat, refund_key, payment_key, is_paid_out";
+
+impl Ledger {
+    /// Returns the call that the token `payment` paid for.
+    pub(crate) async fn find_token_call(
+        &self,
+        payment: PaymentKey,
+    ) -> Result<Option<TokenCall>, StoreError> {
+        self.read(move |connection| {
+            Ok(connection
+                .query_row(
+                    "SELECT id, agent, state, owed_sat FROM paid_calls
+                     WHERE payment_key = ?1 AND rail <> 'l402'",
+                    [payment.0],
+                    |row| {
+                        Ok(TokenCall {
+                            call_id: row.get(0)?,
+                            agent: row.get(1)?,
+                            state: row.get(2)?,
+                            owed: Sat::new(row.get(3)?),
+                        })
+                    },
+                )
+                .optional()?)
+        })
+        .await
+    }
+
+    /// Decides to hand out what `call_id` owes: from now on its payment pays for
+    /// nothing else. `None` if it owes nothing.
+    pub(crate) async fn begin_pay_out(
+        &self,
+        call_id: String,
+        now: u64,
+    ) -> Result<Option<Owed>, StoreError> {
+        self.write("begin a refund", move |transaction| {
+            transaction.execute(
+                "UPDATE paid_calls SET state = 'refunded', updated_at = ?2
+                 WHERE id = ?1 AND state = 'released' AND rail <> 'l402'",
+                params![call_id, now],
+            )?;
+            let sql = format!(
+                "SELECT {COLUMNS} FROM paid_calls
+                 WHERE id = ?1 AND state IN ('refunded', 'committed') AND owed_sat > 0"
+            );
+            Ok(transaction.query_row(&sql, [call_id], owed).optional()?)
+        })
+        .await
+    }
+
+    /// Records that what `call_id` owed was handed out; the wallet has booked it.
+    pub(crate) async fn finish_pay_out(&self, call_id: String, now: u64) -> Result<(), StoreError> {
+        self.write("finish a refund", move |transaction| {
+            transaction.execute(
+                "UPDATE paid_calls SET is_paid_out = 1, updated_at = ?2 WHERE id = ?1",
+                params![call_id, now],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Returns refunds and change that were ordered and never handed out.
+    pub(crate) async fn list_open_pay_outs(&self) -> Result<Vec<Owed>, StoreError> {
+        self.read(|connection| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM paid_calls
+                 WHERE owed_sat > 0 AND is_paid_out = 0 AND state IN ('refunded', 'committed')
+                 ORDER BY created_at LIMIT 1000"
+            );
+            Ok(connection
+                .prepare(&sql)?
+                .query_map([], owed)?
+                .collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+fn owed(row: &Row<'_>) -> rusqlite::Result<Owed> {
+    Ok(Owed {
+        call_id: row.get(0)?,
+        agent: row.get(1)?,
+        mint: row.get(2)?,
+        amount: Sat::new(row.get(3)?),
+        lock_key: row.get(4)?,
+        payment: PaymentKey(row.get(5)?),
+        is_paid_out: row.get(6)?,
+    })
+}

@@ -1,0 +1,254 @@
+//! Ecash that the gateway accepted without its mint and has not redeemed.
+//!
+//! A redeem is written down (its tokens and its operation id) before the mint is
+//! asked, so a restart repeats exactly the same operation.
+
+use std::collections::BTreeMap;
+
+use feria_paywall::amount::Sat;
+use feria_paywall::journal::{PaidToken, PaymentKey};
+use rusqlite::{Transaction, params};
+
+use super::{Account, Entry, EntryKind, Ledger};
+use crate::store::StoreError;
+
+/// Tokens of one mint that are redeemed together.
+#[derive(Clone)]
+pub(crate) struct Batch {
+    pub(crate) operation_id: String,
+    pub(crate) mint: String,
+    /// Whose keys the proofs are locked to.
+    pub(crate) agents: Vec<String>,
+    /// The proofs of each token as JSON.
+    pub(crate) proofs: Vec<String>,
+    pub(crate) gross: Sat,
+}
+
+/// What one mint's unredeemed ecash amounts to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) mint: String,
+    pub(crate) gross: Sat,
+    pub(crate) tokens: u64,
+    /// When the oldest was accepted. Unix seconds.
+    pub(crate) oldest_at: u64,
+}
+
+impl Ledger {
+    /// Returns what is held and not on its way to its mint, for each mint.
+    pub(crate) async fn list_held(&self) -> Result<Vec<Held>, StoreError> {
+        self.read(|connection| {
+            Ok(connection
+                .prepare(
+                    "SELECT mint, sum(gross_sat), count(*), min(accepted_at)
+                     FROM vault_tokens WHERE state = 'held' GROUP BY mint",
+                )?
+                .query_map([], |row| {
+                    Ok(Held {
+                        mint: row.get(0)?,
+                        gross: Sat::new(row.get(1)?),
+                        tokens: row.get(2)?,
+                        oldest_at: row.get(3)?,
+                    })
+                })?
+                .collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Marks at most `limit` held tokens of `mint` as being redeemed by `operation_id`.
+    /// With `only`, just the token that this payment was made with.
+    pub(crate) async fn begin_redeem(
+        &self,
+        mint: String,
+        only: Option<PaymentKey>,
+        operation_id: String,
+        limit: u32,
+    ) -> Result<(), StoreError> {
+        self.write("begin a redeem", move |transaction| {
+            transaction.execute(
+                "UPDATE vault_tokens SET state = 'redeeming', operation_id = ?2
+                 WHERE payment_key IN (
+                     SELECT payment_key FROM vault_tokens
+                     WHERE mint = ?1 AND state = 'held' AND (?3 IS NULL OR payment_key = ?3)
+                     ORDER BY accepted_at LIMIT ?4)",
+                params![mint, operation_id, only.map(|key| key.0), limit],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Returns the redeems that were begun and not finished.
+    pub(crate) async fn list_redeeming(&self) -> Result<Vec<Batch>, StoreError> {
+        self.read(|connection| {
+            let mut batches: BTreeMap<String, Batch> = BTreeMap::new();
+            let mut select = connection.prepare(
+                "SELECT operation_id, mint, agent, proofs, gross_sat FROM vault_tokens
+                 WHERE state = 'redeeming' ORDER BY operation_id, payment_key",
+            )?;
+            let mut rows = select.query([])?;
+            while let Some(row) = rows.next()? {
+                let operation_id: String = row.get(0)?;
+                let agent: String = row.get(2)?;
+                let batch = match batches.entry(operation_id.clone()) {
+                    std::collections::btree_map::Entry::Occupied(old) => old.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(new) => new.insert(Batch {
+                        operation_id,
+                        mint: row.get(1)?,
+                        agents: Vec::new(),
+                        proofs: Vec::new(),
+                        gross: Sat::ZERO,
+                    }),
+                };
+                if !batch.agents.contains(&agent) {
+                    batch.agents.push(agent);
+                }
+                batch.proofs.push(row.get(3)?);
+                batch.gross = batch.gross.saturating_add(Sat::new(row.get(4)?));
+            }
+            Ok(batches.into_values().collect())
+        })
+        .await
+    }
+
+    /// Records that the redeem `operation_id` is done; the wallet has booked it.
+    pub(crate) async fn finish_redeem(&self, operation_id: String) -> Result<(), StoreError> {
+        self.write("finish a redeem", move |transaction| {
+            transaction.execute(
+                "UPDATE vault_tokens SET state = 'redeemed', proofs = '[]' WHERE operation_id = ?1",
+                [operation_id],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Gives every token of a refused redeem an operation of its own, so that one
+    /// bad token does not hold the others. Returns false if there was only one.
+    pub(crate) async fn split_redeem(&self, operation_id: String) -> Result<bool, StoreError> {
+        self.write("split a redeem", move |transaction| {
+            let tokens: u64 = transaction.query_row(
+                "SELECT count(*) FROM vault_tokens WHERE operation_id = ?1",
+                [&operation_id],
+                |row| row.get(0),
+            )?;
+            if tokens < 2 {
+                return Ok(false);
+            }
+            transaction.execute(
+                "UPDATE vault_tokens SET operation_id = operation_id || '-' || substr(hex(payment_key), 1, 16)
+                 WHERE operation_id = ?1",
+                [operation_id],
+            )?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Writes the tokens of `operation_id` off and swaps first at that mint from now on.
+    pub(crate) async fn lose_redeem(
+        &self,
+        batch: Batch,
+        reason: String,
+        now: u64,
+    ) -> Result<(), StoreError> {
+        self.write("lose a redeem", move |transaction| {
+            let lost = transaction.execute(
+                "UPDATE vault_tokens SET state = 'lost' WHERE operation_id = ?1 AND state = 'redeeming'",
+                [&batch.operation_id],
+            )?;
+            if lost == 0 {
+                return Ok(());
+            }
+            let reason: String = reason.chars().take(200).collect();
+            transaction.execute(
+                "INSERT OR REPLACE INTO distrusted_mints (mint, since, reason) VALUES (?1, ?2, ?3)",
+                params![batch.mint, now, reason],
+            )?;
+            Entry::new(EntryKind::Redeem, batch.operation_id.clone(), now)
+                .memo("the mint refused accepted ecash")
+                .debit(Account::expense("lost-ecash"), batch.gross)
+                .credit(Account::vault(&batch.mint), batch.gross)
+                .post(transaction)?;
+            forget_debt(transaction, &batch.operation_id, now)
+        })
+        .await
+    }
+}
+
+/// A token that its mint refused pays for no retry and no refund.
+fn forget_debt(
+    transaction: &Transaction<'_>,
+    operation_id: &str,
+    now: u64,
+) -> Result<(), StoreError> {
+    let debts: Vec<(String, String, u64)> = transaction
+        .prepare(
+            "SELECT c.id, c.agent, c.owed_sat FROM paid_calls c JOIN vault_tokens v ON v.call_id = c.id
+             WHERE v.operation_id = ?1 AND c.state IN ('released', 'refunded')
+               AND c.owed_sat > 0 AND c.is_paid_out = 0",
+        )?
+        .query_map([operation_id], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    for (call_id, agent, owed) in debts {
+        transaction.execute(
+            "UPDATE paid_calls SET state = 'refunded', owed_sat = 0, updated_at = ?2 WHERE id = ?1",
+            params![call_id, now],
+        )?;
+        Entry::new(EntryKind::Refund, call_id, now)
+            .memo("owed for ecash that turned out worthless")
+            .debit(Account::owed(&agent), Sat::new(owed))
+            .credit(Account::expense("lost-ecash"), Sat::new(owed))
+            .post(transaction)?;
+    }
+    Ok(())
+}
+
+/// Returns whether `amount` more of `mint` may be taken without asking it.
+pub(super) fn has_room(
+    transaction: &Transaction<'_>,
+    mint: &str,
+    amount: Sat,
+    cap: Sat,
+) -> Result<bool, StoreError> {
+    let is_distrusted = transaction
+        .prepare_cached("SELECT 1 FROM distrusted_mints WHERE mint = ?1")?
+        .exists([mint])?;
+    if is_distrusted {
+        return Ok(false);
+    }
+    let held: u64 = transaction
+        .prepare_cached(
+            "SELECT coalesce(sum(gross_sat), 0) FROM vault_tokens
+             WHERE mint = ?1 AND state IN ('held', 'redeeming')",
+        )?
+        .query_row([mint], |row| row.get(0))?;
+    Ok(Sat::new(held).saturating_add(amount) <= cap)
+}
+
+pub(super) fn insert(
+    transaction: &Transaction<'_>,
+    call_id: &str,
+    agent: &str,
+    token: &PaidToken,
+    now: u64,
+) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO vault_tokens (payment_key, call_id, agent, mint, proofs, gross_sat, state, accepted_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'held', ?7)",
+        )?
+        .execute(params![
+            token.key().0,
+            call_id,
+            agent,
+            token.mint,
+            token.proofs,
+            token.gross.as_u64(),
+            now
+        ])?;
+    Ok(())
+}
