@@ -6,5 +6,6 @@ pub mod config;
 mod crash;
 pub mod lifecycle;
 pub mod protocol;
+pub mod relay;
 pub mod store;
 pub mod telemetry;
