@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 mod crash;
 pub mod lifecycle;
+pub mod lightning;
 pub mod protocol;
 pub mod relay;
 pub mod store;

@@ -1,0 +1,131 @@
+//! Lightning: one trait, one file per backend.
+//!
+//! A backend never guesses. A payment it cannot vouch for is *pending* (it was
+//! handed over and is on its way) or *unknown* (it may have been); both block a
+//! retry and the other rail until [`LightningBackend::payment_state`] says more.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use feria_paywall::amount::Msat;
+use feria_paywall::payment::{PaymentHash, Preimage};
+
+#[cfg(feature = "sandbox")]
+pub mod simulated;
+
+/// An invoice that a backend made.
+#[derive(Debug, Clone)]
+pub struct Invoice {
+    /// The BOLT11 text.
+    pub bolt11: String,
+    /// Its payment hash.
+    pub payment_hash: PaymentHash,
+    /// Unix seconds.
+    pub expires_at: u64,
+}
+
+/// What became of an own invoice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvoiceState {
+    /// Not paid, and still payable.
+    Open,
+    /// Paid.
+    Settled {
+        /// What arrived.
+        amount: Msat,
+    },
+    /// Not paid in time.
+    Expired,
+    /// This backend has never made it.
+    NotFound,
+}
+
+/// What became of a payment.
+#[derive(Debug, Clone)]
+pub enum PaymentState {
+    /// Final: the payee has the money.
+    Succeeded {
+        /// Hashes to the invoice's payment hash; the caller checks it.
+        preimage: Preimage,
+        /// What routing took, beside the amount.
+        fee: Msat,
+    },
+    /// Final: nothing left this node and nothing will.
+    Failed {
+        /// Why, for a person.
+        reason: String,
+    },
+    /// On its way.
+    Pending,
+    /// The backend cannot say. Treat as [`Self::Pending`].
+    Unknown {
+        /// Why not, for a person.
+        reason: String,
+    },
+}
+
+/// An own invoice that was paid.
+#[derive(Debug, Clone)]
+pub struct SettledInvoice {
+    /// Grows by at least 1 from one to the next; the cursor of [`LightningBackend::settled_since`].
+    pub index: u64,
+    /// Which invoice.
+    pub payment_hash: PaymentHash,
+    /// What arrived.
+    pub amount: Msat,
+}
+
+/// A backend that could not be asked. It says nothing about money already on its way.
+#[derive(Debug, thiserror::Error)]
+pub enum LightningError {
+    /// It does not answer: try again later.
+    #[error("reach the Lightning backend {backend}: {reason}")]
+    Unavailable {
+        /// Its name in the configuration.
+        backend: String,
+        /// What happened.
+        reason: String,
+    },
+    /// It refused the request as such.
+    #[error("ask the Lightning backend {backend}: {reason}")]
+    Refused {
+        /// Its name in the configuration.
+        backend: String,
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// A Lightning node or wallet.
+#[async_trait]
+pub trait LightningBackend: fmt::Debug + Send + Sync {
+    /// Returns its name in the configuration and in the ledger.
+    fn name(&self) -> &str;
+
+    /// Returns whether the money is pretended; such a backend is refused off the simulated network.
+    fn is_simulated(&self) -> bool {
+        false
+    }
+
+    /// Makes an invoice for exactly `amount`.
+    async fn create_invoice(
+        &self,
+        amount: Msat,
+        description: &str,
+        expiry: Duration,
+    ) -> Result<Invoice, LightningError>;
+
+    /// Returns the state of an own invoice.
+    async fn invoice_state(&self, hash: &PaymentHash) -> Result<InvoiceState, LightningError>;
+
+    /// Pays `bolt11` and waits for the outcome, at most `patience`. Routing may
+    /// take at most `fee_limit`.
+    async fn pay(&self, bolt11: &str, fee_limit: Msat, patience: Duration) -> PaymentState;
+
+    /// Returns the state of a payment handed to [`Self::pay`] before.
+    async fn payment_state(&self, hash: &PaymentHash) -> PaymentState;
+
+    /// Returns own invoices settled after `index`, oldest first, at most 1,000.
+    async fn settled_since(&self, index: u64) -> Result<Vec<SettledInvoice>, LightningError>;
+}
