@@ -10,3 +10,4 @@ pub mod protocol;
 pub mod relay;
 pub mod store;
 pub mod telemetry;
+pub mod wallet;
