@@ -6,6 +6,7 @@ pub mod config;
 mod crash;
 pub mod lifecycle;
 pub mod lightning;
+pub mod market;
 pub mod protocol;
 pub mod relay;
 pub mod store;

@@ -1,0 +1,82 @@
+//! Decisions about Nostr data: what is taken into the index, what is published, what is found.
+//!
+//! | module | question |
+//! |---|---|
+//! | [`indexer`] | is this event taken, and what does the catalog say about it? |
+//! | [`policy`] | where are the limits? |
+//! | [`publisher`] | what does an own agent publish, and did it arrive? |
+//! | [`search`] | what is for sale? |
+//! | [`check`] | why does nobody see this listing? |
+//!
+//! Nothing here opens a connection or runs SQL: that is `relay` and `store::index`.
+
+pub mod check;
+pub mod client_rules;
+pub mod indexer;
+pub mod policy;
+pub mod publisher;
+pub mod search;
+#[cfg(test)]
+mod tests;
+
+pub use check::{CheckReport, QuotedPrice};
+pub use indexer::{Admission, Indexer, Reason};
+pub use policy::{GiftWraps, Policy};
+pub use publisher::{OwnAgent, PublishReport, Publisher};
+pub use search::{Page, SearchQuery};
+
+use crate::clock::SharedClock;
+use crate::relay::Relays;
+use crate::store::StoreError;
+use crate::store::index::{CatalogRow, Index};
+
+/// The market of one node; clones share it.
+#[derive(Debug, Clone)]
+pub struct Market {
+    /// What was taken in.
+    pub index: Index,
+    /// Takes events in.
+    pub indexer: Indexer,
+    /// Publishes for own agents.
+    pub publisher: Publisher,
+    relays: Relays,
+    clock: SharedClock,
+}
+
+impl Market {
+    /// Returns the market over `index` and `relays`.
+    #[must_use]
+    pub fn new(index: Index, relays: Relays, policy: Policy, clock: SharedClock) -> Self {
+        let indexer = Indexer::new(index.clone(), clock.clone(), policy);
+        let publisher = Publisher::new(relays.clone(), indexer.clone(), clock.clone());
+        Self {
+            index,
+            indexer,
+            publisher,
+            relays,
+            clock,
+        }
+    }
+
+    /// Returns a page of the catalog.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn search(&self, query: SearchQuery) -> Result<Page, StoreError> {
+        search::search(&self.index, query, self.clock.now()).await
+    }
+
+    /// Returns the offers of the listing at `coordinate`; empty when there is none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_listing(&self, coordinate: &str) -> Result<Vec<CatalogRow>, StoreError> {
+        self.index.find_listing(coordinate, self.clock.now()).await
+    }
+
+    /// Reads the listing of `agent` back from every relay as a stranger and says
+    /// what keeps it from being seen. `quoted` is what its endpoint asked just now.
+    pub async fn check(&self, agent: &OwnAgent, quoted: Option<QuotedPrice>) -> CheckReport {
+        check::check(&self.relays, agent, quoted, self.clock.now()).await
+    }
+}
