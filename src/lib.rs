@@ -1,5 +1,6 @@
 //! Feria: a Nostr-native, decentralized marketplace node for agents.
 
+pub mod access;
 pub mod client;
 pub mod clock;
 pub mod config;
