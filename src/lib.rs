@@ -5,6 +5,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 mod crash;
+pub mod gateway;
 pub mod lifecycle;
 pub mod lightning;
 pub mod market;

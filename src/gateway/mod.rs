@@ -1,0 +1,287 @@
+//! Selling: the pay-per-call gateway in front of this node's own agents.
+//!
+//! The rules of the 402 are the paywall crate's; here are its traits over our
+//! wallets, ledger and Lightning backend, and the proxy behind it. Refusals are
+//! answers, not errors. Nothing here speaks Nostr, and no request is served whose
+//! payment was not claimed in `ledger.db` first.
+//!
+//! | file | decides |
+//! |---|---|
+//! | `routes` | which request is sold, and on what terms |
+//! | `charge` | how invoices are made and tokens swapped |
+//! | `paid_call` | the states of a call, and what a restart does with them |
+//! | `forward` | how a call reaches the upstream |
+//! | `refund` | how value goes back |
+//! | `redeemer` | when ecash accepted offline is redeemed |
+//! | `settled` | how Lightning income is booked |
+//! | `page` | what a person in a browser sees |
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use feria_paywall::layer::PaywallLayer;
+use feria_paywall::service::Paywall;
+use feria_paywall::xcashu::MintInfo;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use parking_lot::Mutex;
+use tower::{Layer, Service};
+
+use crate::client::{ClientError, http_client};
+use crate::clock::{SharedClock, SharedEntropy};
+use crate::config::{AgentConfig, GatewayConfig, Network};
+use crate::lifecycle::Lifecycle;
+use crate::lightning::{LightningBackend, LightningError};
+use crate::store::StoreError;
+use crate::store::ledger::Ledger;
+use crate::wallet::{MintKeys, WalletError, Wallets};
+
+mod charge;
+mod forward;
+mod page;
+mod paid_call;
+mod redeemer;
+mod refund;
+mod routes;
+mod settled;
+
+pub use feria_paywall::service::{Body, ClientAddr};
+pub use paid_call::GatewayRecovery;
+pub use redeemer::RedeemReport;
+pub use refund::RefundOutcome;
+
+use forward::Forward;
+use routes::{Matched, Routes};
+
+/// What a [`Gateway`] is made of.
+#[derive(Debug)]
+pub struct GatewayParts {
+    /// Limits and deadlines.
+    pub config: GatewayConfig,
+    /// A node of simulated money says so on its pages.
+    pub network: Network,
+    /// The node's public address, without trailing slash.
+    pub public_url: String,
+    /// What is sold.
+    pub agents: Vec<AgentConfig>,
+    /// Keeps the claims.
+    pub ledger: Ledger,
+    /// Takes and gives ecash.
+    pub wallets: Wallets,
+    /// Makes invoices; without it nothing is sold over L402.
+    pub lightning: Option<Arc<dyn LightningBackend>>,
+    /// Signs macaroons; derived from the node's seed.
+    pub secret: [u8; 32],
+    /// Tells the time.
+    pub clock: SharedClock,
+    /// Gives ids.
+    pub entropy: SharedEntropy,
+    /// Finishes calls whose client hangs up.
+    pub lifecycle: Lifecycle,
+}
+
+/// The gateway. Clones share everything.
+#[derive(Clone)]
+pub struct Gateway {
+    core: Arc<Core>,
+    paywall: Paywall<Forward>,
+}
+
+/// A mint's keys, and what the paywall makes of them.
+type KnownMint = (Arc<MintKeys>, Arc<MintInfo>);
+
+/// What the paywall's traits are implemented on.
+pub(crate) struct Core {
+    config: GatewayConfig,
+    public_url: String,
+    routes: Routes,
+    ledger: Ledger,
+    wallets: Wallets,
+    lightning: Option<Arc<dyn LightningBackend>>,
+    clock: SharedClock,
+    entropy: SharedEntropy,
+    lifecycle: Lifecycle,
+    /// The paywall's view of each mint, beside the keys it was made from.
+    mint_infos: Mutex<HashMap<String, KnownMint>>,
+    /// Held while batches are redeemed.
+    redeem_turn: tokio::sync::Mutex<()>,
+}
+
+/// A gateway that cannot be set up, or a fault below it.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The settings of an agent cannot be used.
+    #[error("sell agent {agent}: its {what} cannot be used")]
+    Agent {
+        /// Its name.
+        agent: String,
+        /// The setting.
+        what: &'static str,
+    },
+    /// No outgoing calls are possible.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The ledger does not work.
+    #[error("use the ledger")]
+    Store(#[from] StoreError),
+    /// Ecash could not be moved; what is owed stays owed.
+    #[error("move ecash")]
+    Wallet(#[from] WalletError),
+    /// The Lightning backend does not answer.
+    #[error("ask the Lightning backend")]
+    Lightning(#[from] LightningError),
+    /// Stored proofs cannot be read back.
+    #[error("redeem stored proofs")]
+    Proofs(#[from] feria_paywall::ecash::JoinError),
+}
+
+impl Core {
+    fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// Returns until when a response of now is kept.
+    fn keep_until(&self) -> u64 {
+        self.now().saturating_add(self.config.stored_response_secs)
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Sets the gateway up. It serves nothing until [`Self::recover`] was called.
+    ///
+    /// # Errors
+    /// When an agent's settings cannot be used.
+    pub fn new(parts: GatewayParts) -> Result<Self, GatewayError> {
+        let patience = Duration::from_secs(parts.config.upstream_timeout_secs);
+        let forward = Forward::new(http_client(patience)?, patience);
+        let routes = Routes::default();
+        routes.replace(parts.agents)?;
+        let (per_minute, kept_bytes) = (
+            parts.config.challenges_per_minute,
+            parts.config.stored_response_max_bytes,
+        );
+        let core = Arc::new(Core {
+            config: parts.config,
+            public_url: parts.public_url,
+            routes,
+            ledger: parts.ledger,
+            wallets: parts.wallets,
+            lightning: parts.lightning,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            lifecycle: parts.lifecycle,
+            mint_infos: Mutex::default(),
+            redeem_turn: tokio::sync::Mutex::default(),
+        });
+        let layer = PaywallLayer::builder(&parts.secret, core.clone(), core.clone(), core.clone())
+            .invoices(core.clone())
+            .redeemer(core.clone())
+            .page(Arc::new(page::QrPage {
+                is_simulated: matches!(parts.network, Network::Simulated),
+            }))
+            .challenges_per_minute(per_minute)
+            .kept_response_bytes(kept_bytes)
+            .build();
+        Ok(Self {
+            core,
+            paywall: layer.layer(forward),
+        })
+    }
+
+    /// Answers a request for `agent`. Its URI may still carry `/a/<agent>`; the
+    /// client's [`ClientAddr`] is looked for in its extensions.
+    pub async fn handle(&self, agent: &str, mut request: Request<Body>) -> Response<Body> {
+        let found = self
+            .core
+            .routes
+            .find(agent, request.method(), request.uri());
+        let Some(route) = found else {
+            return not_found();
+        };
+        request.extensions_mut().insert(Matched(route));
+        match self.paywall.clone().call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Returns what is owed to whoever paid with `token`.
+    pub async fn refund(&self, token: &str) -> RefundOutcome {
+        match self.core.refund(token).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                tracing::error!(%error, "A refund could not be looked up");
+                RefundOutcome::Unavailable
+            }
+        }
+    }
+
+    /// Replaces what is sold. Calls that are running are finished.
+    pub fn set_agents(&self, agents: Vec<AgentConfig>) {
+        if let Err(error) = self.core.routes.replace(agents) {
+            tracing::error!(%error, "The agents on sale stay as they were: {error}");
+        }
+    }
+
+    /// Says where the listing of `agent` is, for the `Link` header of its 402.
+    pub fn set_listing(&self, agent: &str, naddr: &str) {
+        self.core.routes.set_listing(agent, naddr);
+    }
+
+    /// Resolves every call that was open when the process died. Call it after
+    /// [`Wallets::recover`] and before anything is served.
+    ///
+    /// # Errors
+    /// When the ledger does not work.
+    pub async fn recover(&self) -> Result<GatewayRecovery, GatewayError> {
+        self.core.recover().await
+    }
+
+    /// Redeems what was accepted offline and is due by amount or age, and forgets
+    /// kept responses that are too old. Call it every few seconds.
+    ///
+    /// # Errors
+    /// When the ledger does not work; a mint's silence is in the report.
+    pub async fn redeem_due(&self) -> Result<RedeemReport, GatewayError> {
+        self.core.redeem_due().await
+    }
+
+    /// Redeems everything that was accepted offline, due or not.
+    ///
+    /// # Errors
+    /// As [`Self::redeem_due`].
+    pub async fn redeem_all(&self) -> Result<RedeemReport, GatewayError> {
+        self.core.redeem_all().await
+    }
+
+    /// Books settled invoices; returns how many were new.
+    ///
+    /// # Errors
+    /// When the backend or the ledger does not answer.
+    pub async fn sync_settled(&self) -> Result<u64, GatewayError> {
+        self.core.sync_settled().await
+    }
+}
+
+fn not_found() -> Response<Body> {
+    let body = concat!(
+        "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,\"code\":\"not_found\",",
+        "\"detail\":\"No agent sells this method and path here.\",\"retryable\":false,\"money\":\"none\",",
+        "\"next_steps\":[\"Look up the endpoint in the listing or in /openapi.json\"]}"
+    );
+    let mut response = Response::new(Body::new(Full::from(body).map_err(|never| match never {})));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static("application/problem+json"),
+    );
+    response
+}
