@@ -11,6 +11,7 @@ pub mod lightning;
 pub mod market;
 pub mod protocol;
 pub mod relay;
+pub mod spend;
 pub mod store;
 pub mod telemetry;
 pub mod wallet;

@@ -1,0 +1,108 @@
+//! Why a call could not be bought.
+
+use feria_paywall::amount::Msat;
+
+use crate::store::StoreError;
+use crate::wallet::WalletError;
+
+/// A call that did not end in an answer of the seller.
+#[derive(Debug, thiserror::Error)]
+pub enum SpendError {
+    /// The request makes no sense: fix it. Nothing was sent or paid.
+    #[error("read the request: {0}")]
+    BadRequest(String),
+    /// The seller could not be reached before anything was paid: try again.
+    #[error("reach {origin}: {reason}")]
+    Network {
+        /// Scheme, host and port.
+        origin: String,
+        /// What happened.
+        reason: String,
+    },
+    /// We did not want to pay; nothing was. The purchase `id` records why.
+    #[error("buy: {refusal}")]
+    Refused {
+        /// The intent, or empty when nothing was recorded.
+        id: String,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The payment did not happen, or came back: nothing but fees is gone.
+    #[error("pay for purchase {id}: {reason}")]
+    PaymentFailed {
+        /// The intent.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// Money may or may not have moved. Do not pay again: the same idempotency
+    /// key, or the node's recovery, finds out.
+    #[error("learn the outcome of purchase {id}: {reason}")]
+    Unknown {
+        /// The intent.
+        id: String,
+        /// What is known.
+        reason: String,
+    },
+    /// The seller was paid and did not answer well; the credential is kept and
+    /// the same idempotency key uses it.
+    #[error("get the answer paid for by purchase {id}: {reason}")]
+    PaidNotDelivered {
+        /// The intent.
+        id: String,
+        /// What the seller did instead.
+        reason: String,
+    },
+    /// The wallet could not be asked.
+    #[error("ask the wallet")]
+    Wallet(#[from] WalletError),
+    /// The ledger or the index could not be asked.
+    #[error("ask the store")]
+    Store(#[from] StoreError),
+}
+
+/// Why we did not pay.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The 402 holds nothing we can pay; each reason names one challenge.
+    #[error("the seller asks for payment in no way we can use ({})", .0.join("; "))]
+    NoUsableChallenge(Vec<String>),
+    /// The price is above what the caller or the configuration allows.
+    #[error("the seller asks {asked}, {cap} is the most this call may cost")]
+    OverCap {
+        /// The price.
+        asked: Msat,
+        /// The cap.
+        cap: Msat,
+    },
+    /// The 402 asks more than the seller's signed listing.
+    #[error("the seller asks {asked}, its signed listing {coordinate} says {listed}")]
+    AboveListing {
+        /// The price of the 402.
+        asked: Msat,
+        /// The price of the listing.
+        listed: Msat,
+        /// The listing.
+        coordinate: String,
+    },
+    /// The wallet's budget does not cover it.
+    #[error(
+        "{asked} with fees is more than is left of the {window} budget ({used} of {limit} used)"
+    )]
+    OverBudget {
+        /// `total`, `daily`, `hourly` or `per-call`.
+        window: String,
+        /// The budget.
+        limit: Msat,
+        /// Spent and reserved so far.
+        used: Msat,
+        /// Price and fee limit of this call.
+        asked: Msat,
+    },
+    /// No rail is open: no balance at a shared mint, no Lightning, or fees too high.
+    #[error("no way to pay is open ({})", .0.join("; "))]
+    NoRail(Vec<String>),
+    /// Recorded by an earlier call with the same idempotency key.
+    #[error("refused before: {0}")]
+    Recorded(String),
+}

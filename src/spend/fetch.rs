@@ -1,0 +1,366 @@
+//! One call from its request to its answer.
+
+use std::collections::VecDeque;
+
+use feria_paywall::amount::Msat;
+
+use super::call::{Answer, Job};
+use super::journal::planned_purchase;
+use super::plan::Plan;
+use super::router::{Candidate, lock_for};
+use super::verdict::ecash_rail;
+use super::{FetchRequest, Fetched, Rail, Refusal, SpendError, Spender};
+use crate::clock::random_id;
+use crate::store::ledger::intents::{Intent, IntentChange, IntentState, Opening, OverBudget, Way};
+
+/// What became of one way to pay.
+pub(super) enum Attempt {
+    /// The purchase is over.
+    Done(Box<Fetched>),
+    /// Nothing was paid this way: take the next.
+    Next(String),
+}
+
+impl Spender {
+    /// Calls the endpoint, and pays when it answers 402 and limits allow.
+    ///
+    /// A status of 500 and above is an answer like any other: what became of the
+    /// money is in [`Fetched::purchase`], `refunded` or `paid` (the same
+    /// idempotency key asks for the answer again).
+    ///
+    /// Dropping the future half way leaves the purchase open; the same
+    /// idempotency key or [`Spender::recover`] finishes it.
+    ///
+    /// # Errors
+    /// By variant of [`SpendError`]; each says where the money is.
+    pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, SpendError> {
+        let parts = &self.inner.parts;
+        let id = random_id(parts.entropy.as_ref());
+        let job = Job::read(request, id, parts.clock.now_millis())?;
+        let wallet_id = &job.request.wallet_id;
+        let _turn = self.inner.turns.take(wallet_id, &job.key).await;
+        let known = parts.ledger.find_intent_by_key(wallet_id, &job.key).await?;
+        if let Some(intent) = known {
+            return Box::pin(self.repeat(&job, intent)).await;
+        }
+        if let Some(fetched) = Box::pin(self.use_credential(&job)).await? {
+            return Ok(fetched);
+        }
+        let answer =
+            self.inner
+                .caller
+                .call(&job, None)
+                .await
+                .map_err(|fault| SpendError::Network {
+                    origin: job.origin.clone(),
+                    reason: fault.reason,
+                })?;
+        if answer.status != 402 {
+            return free(&job, answer);
+        }
+        Box::pin(self.buy(&job, &answer)).await
+    }
+
+    /// Continues the purchase `id`; `request` must be the same call. Never pays again.
+    ///
+    /// # Errors
+    /// By variant of [`SpendError`].
+    pub async fn resume(&self, id: &str, mut request: FetchRequest) -> Result<Fetched, SpendError> {
+        let intent = self.inner.parts.ledger.find_intent(id).await?;
+        let intent = intent
+            .filter(|intent| intent.wallet_id == request.wallet_id)
+            .ok_or_else(|| SpendError::BadRequest(format!("the wallet has no purchase {id}")))?;
+        request.idempotency_key = Some(intent.idempotency_key);
+        request.dry_run = false;
+        self.fetch(request).await
+    }
+
+    /// Calls with a credential bought earlier. `None`: there is none, or the seller no longer takes it.
+    async fn use_credential(&self, job: &Job) -> Result<Option<Fetched>, SpendError> {
+        if job.request.dry_run || job.request.rail == Rail::Cashu {
+            return Ok(None);
+        }
+        let decision = serde_json::json!({
+            "why": "A credential bought earlier had a use left.",
+        });
+        let listed = self.find_listed(job).await?;
+        let mut new = self.new_intent(job, &listed, Msat::ZERO, Msat::ZERO, decision.to_string());
+        new.price = Msat::ZERO;
+        let ledger = &self.inner.parts.ledger;
+        let Some((intent, credential)) = ledger.claim_credential(new).await? else {
+            return Ok(None);
+        };
+        let fetched = self.present(job, &intent, &credential).await?;
+        if fetched.is_none() {
+            ledger.drop_credential(&intent.id).await?;
+        }
+        Ok(fetched)
+    }
+
+    async fn buy(&self, job: &Job, answer: &Answer) -> Result<Fetched, SpendError> {
+        let listed = self.find_listed(job).await?;
+        let mut plan = match self.plan(job, answer, &listed).await? {
+            Ok(plan) => plan,
+            Err((price, refusal)) => return Err(self.refuse(job, &listed, price, refusal).await),
+        };
+        let Some(first) = plan.decision.open().next().cloned() else {
+            let refusal = Refusal::NoRail(plan.decision.exclusions());
+            return Err(self.refuse(job, &listed, plan.asked.price(), refusal).await);
+        };
+        let price = Msat::new(first.price_msat);
+        let fee_limit = Msat::new(first.fee_msat.unwrap_or(0));
+        let new = self.new_intent(job, &listed, price, fee_limit, plan.decision.to_json());
+        if job.request.dry_run {
+            let rail = self.rail_of(job, &first, &plan);
+            let planned = planned_purchase(&new, &first, rail, &plan.decision.why);
+            return Ok(Fetched {
+                status: answer.status,
+                headers: answer.headers.clone(),
+                body: answer.body.clone().unwrap_or_default(),
+                purchase: Some(planned),
+            });
+        }
+        let budget = self.budget(&job.request.wallet_id).await?;
+        match self.inner.parts.ledger.open_intent(new, budget).await? {
+            Opening::Opened => {}
+            Opening::Existing(intent) => return self.repeat(job, *intent).await,
+            Opening::Blocked(intent) => {
+                return Err(SpendError::Unknown {
+                    reason: format!("the same call has an open outcome: {}", intent.detail),
+                    id: intent.id,
+                });
+            }
+            Opening::OverBudget(over) => {
+                self.note_refusal(job, price).await;
+                return Err(SpendError::Refused {
+                    id: job.id.clone(),
+                    refusal: over.into(),
+                });
+            }
+        }
+        crate::crash::point("spend.planned");
+        Box::pin(self.pay_by_plan(job, &mut plan)).await
+    }
+
+    /// Tries the open candidates in order until one pays.
+    async fn pay_by_plan(&self, job: &Job, plan: &mut Plan) -> Result<Fetched, SpendError> {
+        let mut queue: VecDeque<Candidate> = plan.decision.open().cloned().collect();
+        let mut failures = Vec::new();
+        let mut attempt = 0;
+        loop {
+            let Some(candidate) = queue.pop_front() else {
+                if plan.is_lightning_quoted || job.request.rail != Rail::Auto {
+                    break;
+                }
+                self.quote_lightning(job, plan).await;
+                queue.extend(
+                    plan.decision
+                        .open()
+                        .filter(|candidate| candidate.way != Way::Ecash)
+                        .cloned(),
+                );
+                continue;
+            };
+            if attempt > 0
+                && let Some(over) = self.reserve_again(job, &candidate, plan, &failures).await?
+            {
+                failures.push(Refusal::from(over).to_string());
+                continue;
+            }
+            let tried = match candidate.way {
+                Way::Ecash => {
+                    self.pay_ecash(job, &job.id, &candidate, plan, attempt)
+                        .await?
+                }
+                _ => {
+                    self.pay_lightning(job, &job.id, &candidate, plan, attempt)
+                        .await?
+                }
+            };
+            match tried {
+                Attempt::Done(fetched) => return Ok(*fetched),
+                Attempt::Next(reason) => failures.push(reason),
+            }
+            attempt += 1;
+        }
+        let reason = failures.join("; ");
+        self.release(&job.id, IntentState::Failed, Msat::ZERO, &reason)
+            .await?;
+        Err(SpendError::PaymentFailed {
+            id: job.id.clone(),
+            reason,
+        })
+    }
+
+    /// Moves the reservation to another candidate and records why.
+    async fn reserve_again(
+        &self,
+        job: &Job,
+        candidate: &Candidate,
+        plan: &Plan,
+        failures: &[String],
+    ) -> Result<Option<OverBudget>, SpendError> {
+        let parts = &self.inner.parts;
+        let budget = self.budget(&job.request.wallet_id).await?;
+        let over = parts
+            .ledger
+            .reserve_intent(
+                job.id.clone(),
+                job.request.wallet_id.clone(),
+                candidate.cost(),
+                budget,
+                parts.clock.now(),
+            )
+            .await?;
+        if over.is_none() {
+            let decision = serde_json::json!({
+                "candidates": plan.decision.candidates,
+                "chosen": candidate,
+                "why": format!(
+                    "Paid by {} because the first choice failed ({}).",
+                    candidate.label(),
+                    failures.join("; ")
+                ),
+            });
+            let change = IntentChange {
+                decision: Some(decision.to_string()),
+                ..IntentChange::default()
+            };
+            self.advance(&job.id, change).await?;
+        }
+        Ok(over)
+    }
+
+    /// The key was used before: gives the recorded outcome, or asks again for what was paid.
+    async fn repeat(&self, job: &Job, intent: Intent) -> Result<Fetched, SpendError> {
+        if intent.request_digest != job.digest {
+            return Err(SpendError::BadRequest(format!(
+                "the idempotency key belongs to another request, purchase {}",
+                intent.id
+            )));
+        }
+        if let Some(fetched) = self.recorded(&intent).await? {
+            return fetched;
+        }
+        let intent = self.settled_enough(intent).await?;
+        match (intent.state, intent.way) {
+            (IntentState::Paid | IntentState::Delivered, Some(Way::Ecash))
+            | (IntentState::Unknown | IntentState::Paying, Some(Way::Ecash)) => {
+                let operation_id = intent.operation_id.clone().unwrap_or_default();
+                match self.inner.parts.wallets.token(&operation_id).await? {
+                    Some(sent) => Box::pin(self.present_token(job, &intent, sent)).await,
+                    None => Err(gone(&intent)),
+                }
+            }
+            (IntentState::Paid | IntentState::Delivered, _) => {
+                self.present_held(job, &intent).await
+            }
+            _ => match self.recorded(&intent).await? {
+                Some(fetched) => fetched,
+                None => Err(SpendError::Unknown {
+                    id: intent.id,
+                    reason: intent.detail,
+                }),
+            },
+        }
+    }
+
+    /// Returns the outcome of a purchase that needs no more work.
+    async fn recorded(
+        &self,
+        intent: &Intent,
+    ) -> Result<Option<Result<Fetched, SpendError>>, SpendError> {
+        let id = intent.id.clone();
+        Ok(match intent.state {
+            IntentState::Refused => Some(Err(SpendError::Refused {
+                id,
+                refusal: Refusal::Recorded(super::journal::sentence(intent)),
+            })),
+            IntentState::Failed => Some(Err(SpendError::PaymentFailed {
+                id,
+                reason: intent.detail.clone(),
+            })),
+            IntentState::Refunded => match self.recall(intent).await? {
+                Some(fetched) => Some(Ok(fetched)),
+                None => Some(Err(SpendError::PaymentFailed {
+                    id,
+                    reason: format!("{}; the money came back", intent.detail),
+                })),
+            },
+            IntentState::Delivered => self.recall(intent).await?.map(Ok),
+            _ => None,
+        })
+    }
+
+    /// Finds out what happened to an interrupted purchase. A token that can be
+    /// sent again is left where it is.
+    async fn settled_enough(&self, intent: Intent) -> Result<Intent, SpendError> {
+        let is_open = matches!(
+            intent.state,
+            IntentState::Planned | IntentState::Paying | IntentState::Unknown
+        );
+        if !is_open {
+            return Ok(intent);
+        }
+        if intent.way == Some(Way::Ecash)
+            && let Some(operation_id) = &intent.operation_id
+            && self
+                .inner
+                .parts
+                .wallets
+                .token(operation_id)
+                .await?
+                .is_some()
+        {
+            return Ok(intent);
+        }
+        self.resolve(&intent).await?;
+        self.reread(&intent.id).await
+    }
+
+    fn rail_of(&self, job: &Job, candidate: &Candidate, plan: &Plan) -> &'static str {
+        let terms = plan.asked.cashu.as_ref();
+        match (candidate.way, terms) {
+            (Way::Ecash, Some(terms)) => {
+                let lock = lock_for(
+                    job.request.lock,
+                    terms.lock_key.as_deref(),
+                    terms.min_locktime_secs,
+                    self.inner.parts.clock.now(),
+                );
+                ecash_rail(&http::HeaderMap::new(), lock.is_some())
+            }
+            _ => "l402",
+        }
+    }
+}
+
+fn free(job: &Job, answer: Answer) -> Result<Fetched, SpendError> {
+    Ok(Fetched {
+        status: answer.status,
+        headers: answer.headers,
+        body: answer.body.map_err(|reason| SpendError::Network {
+            origin: job.origin.clone(),
+            reason,
+        })?,
+        purchase: None,
+    })
+}
+
+fn gone(intent: &Intent) -> SpendError {
+    SpendError::PaidNotDelivered {
+        id: intent.id.clone(),
+        reason: "the token that paid is no longer at hand".to_owned(),
+    }
+}
+
+impl From<OverBudget> for Refusal {
+    fn from(over: OverBudget) -> Self {
+        Self::OverBudget {
+            window: over.window.to_owned(),
+            limit: over.limit,
+            used: over.used,
+            asked: over.asked,
+        }
+    }
+}

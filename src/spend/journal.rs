@@ -1,0 +1,306 @@
+//! What the spender writes down, and how it tells a caller about it.
+
+use bytes::Bytes;
+use feria_paywall::amount::Msat;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::call::{Answer, Job, X_CASHU};
+use super::price::Listed;
+use super::router::Candidate;
+use super::{Fetched, Purchase, Refusal, SpendError, Spender};
+use crate::store::ledger::intents::{
+    Budget, Intent, IntentChange, IntentState, NewIntent, StoredAnswer,
+};
+use crate::wallet::{TREASURY, WalletError};
+
+/// How long the answer of a paid call is kept, in seconds.
+const RESPONSE_KEPT_SECS: u64 = 24 * 3_600;
+
+impl Spender {
+    /// Returns the row of a purchase of `job`.
+    pub(super) fn new_intent(
+        &self,
+        job: &Job,
+        listed: &Listed,
+        price: Msat,
+        fee_limit: Msat,
+        decision: String,
+    ) -> NewIntent {
+        let row = listed.row_for(price);
+        NewIntent {
+            id: job.id.clone(),
+            wallet_id: job.request.wallet_id.clone(),
+            idempotency_key: job.key.clone(),
+            method: job.request.method.to_string(),
+            origin: job.origin.clone(),
+            path: job.path.clone(),
+            request_digest: job.digest,
+            seller: row.map(|row| row.seller.clone()),
+            listing: row.map(|row| row.coordinate.clone()),
+            price,
+            fee_limit,
+            decision,
+            created_at: self.inner.parts.clock.now(),
+        }
+    }
+
+    /// Records that `job` was not paid, in the journal and the wallet's audit chain.
+    pub(super) async fn refuse(
+        &self,
+        job: &Job,
+        listed: &Listed,
+        price: Msat,
+        refusal: Refusal,
+    ) -> SpendError {
+        if job.request.dry_run {
+            return SpendError::Refused {
+                id: String::new(),
+                refusal,
+            };
+        }
+        let decision = serde_json::json!({ "why": refusal.to_string() }).to_string();
+        let new = self.new_intent(job, listed, price, Msat::ZERO, decision);
+        let recorded = self
+            .inner
+            .parts
+            .ledger
+            .insert_refused_intent(new, refusal.to_string())
+            .await;
+        if let Err(error) = recorded {
+            return error.into();
+        }
+        self.note_refusal(job, price).await;
+        SpendError::Refused {
+            id: job.id.clone(),
+            refusal,
+        }
+    }
+
+    /// Adds the refusal of `job` to the wallet's audit chain.
+    pub(super) async fn note_refusal(&self, job: &Job, price: Msat) {
+        let wallet_id = &job.request.wallet_id;
+        if wallet_id == TREASURY {
+            return;
+        }
+        let noted = self
+            .inner
+            .parts
+            .wallets
+            .note(wallet_id, "refused", price, &job.id)
+            .await;
+        if let Err(error) = noted {
+            tracing::warn!(
+                wallet.id = %wallet_id,
+                intent.id = %job.id,
+                error = %error,
+                "a refusal could not be added to the audit chain"
+            );
+        }
+    }
+
+    /// Returns the limits of a wallet: those set, and for an agent wallet without a total its own limit.
+    pub(super) async fn budget(&self, wallet_id: &str) -> Result<Budget, SpendError> {
+        let parts = &self.inner.parts;
+        let mut budget = parts
+            .ledger
+            .find_budget(wallet_id)
+            .await?
+            .unwrap_or_default();
+        if budget.total_msat.is_none() && wallet_id != TREASURY {
+            let wallet = parts
+                .wallets
+                .find_agent_wallet(wallet_id)
+                .await?
+                .ok_or_else(|| WalletError::NoWallet(wallet_id.to_owned()))?;
+            budget.total_msat = Some(wallet.limit_sat.saturating_mul(1_000));
+        }
+        Ok(budget)
+    }
+
+    /// Moves an intent on.
+    pub(super) async fn advance(
+        &self,
+        intent_id: &str,
+        change: IntentChange,
+    ) -> Result<bool, SpendError> {
+        let parts = &self.inner.parts;
+        let state = change.state;
+        let is_changed = parts
+            .ledger
+            .advance_intent(intent_id, change, parts.clock.now())
+            .await?;
+        if let Some(state) = state.filter(|_| is_changed) {
+            tracing::info!(intent.id = %intent_id, intent.state = state.as_str(), "purchase {intent_id} moved on");
+        }
+        Ok(is_changed)
+    }
+
+    /// Marks an intent as one whose money is nowhere to be seen, and returns the error that says so.
+    pub(super) async fn lose_sight(&self, intent_id: &str, reason: String) -> SpendError {
+        let change = IntentChange {
+            state: Some(IntentState::Unknown),
+            detail: Some(reason.clone()),
+            ..IntentChange::default()
+        };
+        match self.advance(intent_id, change).await {
+            Ok(_) => SpendError::Unknown {
+                id: intent_id.to_owned(),
+                reason,
+            },
+            Err(error) => error,
+        }
+    }
+
+    /// Releases an intent whose money never left or came home; `fee` is what that cost.
+    pub(super) async fn release(
+        &self,
+        intent_id: &str,
+        state: IntentState,
+        fee: Msat,
+        reason: &str,
+    ) -> Result<(), SpendError> {
+        let change = IntentChange {
+            state: Some(state),
+            fee: Some(fee),
+            counted: Some(fee),
+            detail: Some(reason.to_owned()),
+            ..IntentChange::default()
+        };
+        self.advance(intent_id, change).await.map(drop)
+    }
+
+    /// Keeps an answer for a caller that loses it, and returns it with the purchase as it stands.
+    pub(super) async fn hand_over(
+        &self,
+        job: &Job,
+        intent_id: &str,
+        answer: Answer,
+    ) -> Result<Fetched, SpendError> {
+        let parts = &self.inner.parts;
+        let headers = without_money(answer.headers);
+        let body = answer.body.map_err(|reason| SpendError::PaidNotDelivered {
+            id: intent_id.to_owned(),
+            reason,
+        })?;
+        let kept = StoredAnswer {
+            status: answer.status,
+            headers: headers
+                .iter()
+                .filter_map(|(name, value)| {
+                    Some((name.to_string(), value.to_str().ok()?.to_owned()))
+                })
+                .collect(),
+            body: body.to_vec(),
+        };
+        let now = parts.clock.now();
+        let oldest = now.saturating_sub(RESPONSE_KEPT_SECS);
+        let is_kept = parts
+            .ledger
+            .replace_answer(intent_id, kept, now, oldest)
+            .await;
+        if let Err(error) = is_kept {
+            tracing::warn!(intent.id = %intent_id, error = %error, "an answer could not be kept");
+        }
+        tracing::debug!(intent.id = %intent_id, listing.origin = %job.origin, "call answered");
+        Ok(Fetched {
+            status: answer.status,
+            headers,
+            body,
+            purchase: self.find_purchase(intent_id).await?,
+        })
+    }
+
+    /// Returns the kept answer of a purchase; an empty body when it was not kept.
+    pub(super) async fn recall(&self, intent: &Intent) -> Result<Option<Fetched>, SpendError> {
+        let Some(kept) = self.inner.parts.ledger.find_answer(&intent.id).await? else {
+            return Ok(None);
+        };
+        let headers = kept
+            .headers
+            .iter()
+            .filter_map(|(name, value)| {
+                Some((
+                    HeaderName::from_bytes(name.as_bytes()).ok()?,
+                    HeaderValue::from_str(value).ok()?,
+                ))
+            })
+            .collect();
+        Ok(Some(Fetched {
+            status: kept.status,
+            headers,
+            body: Bytes::from(kept.body),
+            purchase: Some(purchase(intent)),
+        }))
+    }
+
+    async fn find_purchase(&self, intent_id: &str) -> Result<Option<Purchase>, SpendError> {
+        let intent = self.inner.parts.ledger.find_intent(intent_id).await?;
+        Ok(intent.as_ref().map(purchase))
+    }
+
+    /// Returns milliseconds since `job` began.
+    pub(super) fn elapsed_ms(&self, job: &Job) -> u64 {
+        self.inner
+            .parts
+            .clock
+            .now_millis()
+            .saturating_sub(job.started_millis)
+    }
+}
+
+/// Returns a purchase as people see it.
+pub(super) fn purchase(intent: &Intent) -> Purchase {
+    Purchase {
+        id: intent.id.clone(),
+        listing: intent.listing.clone(),
+        endpoint: format!("{}{}", intent.origin, intent.path),
+        rail: intent.rail.clone(),
+        price_msat: intent.price.as_u64(),
+        fee_msat: intent.fee.as_u64(),
+        outcome: intent.state.as_str().to_owned(),
+        duration_ms: intent.duration_ms,
+        decision: sentence(intent),
+        created_at: intent.created_at,
+    }
+}
+
+/// Returns the purchase that a dry run stopped before.
+pub(super) fn planned_purchase(
+    new: &NewIntent,
+    candidate: &Candidate,
+    rail: &str,
+    why: &str,
+) -> Purchase {
+    Purchase {
+        id: String::new(),
+        listing: new.listing.clone(),
+        endpoint: format!("{}{}", new.origin, new.path),
+        rail: rail.to_owned(),
+        price_msat: candidate.price_msat,
+        fee_msat: candidate.fee_msat.unwrap_or(0),
+        outcome: "planned".to_owned(),
+        duration_ms: 0,
+        decision: why.to_owned(),
+        created_at: new.created_at,
+    }
+}
+
+/// Returns why a purchase went the way it did.
+pub(super) fn sentence(intent: &Intent) -> String {
+    let decision: serde_json::Value = serde_json::from_str(&intent.decision).unwrap_or_default();
+    let why = decision
+        .get("why")
+        .and_then(|why| why.as_str())
+        .unwrap_or_default();
+    match (why, intent.detail.as_str()) {
+        (why, "") => why.to_owned(),
+        ("", detail) => detail.to_owned(),
+        (why, detail) if why == detail => why.to_owned(),
+        (why, detail) => format!("{} In the end: {detail}.", why.trim_end()),
+    }
+}
+
+fn without_money(mut headers: HeaderMap) -> HeaderMap {
+    headers.remove(X_CASHU);
+    headers
+}

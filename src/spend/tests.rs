@@ -1,0 +1,280 @@
+//! Decisions that need neither a mint nor a seller.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use feria_paywall::amount::{Msat, Sat};
+use feria_paywall::l402::{Identifier, Issuer};
+use feria_paywall::payment::PaymentHash;
+use feria_paywall::xcashu::request::{CashuTerms, encode};
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderMap, HeaderValue};
+
+use super::challenge::Asked;
+use super::price::{Limits, Listed};
+use super::router::{
+    Candidate, Decision, Holding, ecash_candidates, ecash_fee, lock_for, melt_candidate,
+    melt_exclusion,
+};
+use super::{LockPolicy, Rail, Refusal};
+use crate::clock::{ManualClock, SeededEntropy};
+use crate::lightning::simulated::SimulatedNetwork;
+use crate::store::index::CatalogRow;
+use crate::store::ledger::intents::Way;
+use crate::wallet::MeltOffer;
+
+const NOW: u64 = 1_800_000_000;
+const MINT: &str = "https://mint.example";
+
+fn holding(mint: &str, sat: u64, input_fee_ppk: u64) -> Holding {
+    Holding {
+        mint: mint.to_owned(),
+        balance: Sat::new(sat),
+        input_fee_ppk,
+    }
+}
+
+fn offer(amount: u64, fee_reserve: u64) -> MeltOffer {
+    MeltOffer {
+        quote_id: "q".to_owned(),
+        mint: MINT.to_owned(),
+        amount: Sat::new(amount),
+        fee_reserve: Sat::new(fee_reserve),
+        input_fee: Sat::ZERO,
+        payment_hash: PaymentHash::new([0; 32]),
+    }
+}
+
+fn terms(sat: u64) -> CashuTerms {
+    CashuTerms {
+        amount: Sat::new(sat),
+        unit: "sat".to_owned(),
+        mints: vec![MINT.to_owned()],
+        lock_key: None,
+        min_locktime_secs: None,
+    }
+}
+
+fn row(coordinate: &str, price_sat: u64) -> CatalogRow {
+    CatalogRow {
+        coordinate: coordinate.to_owned(),
+        event_id: String::new(),
+        seller: "seller".to_owned(),
+        dialect: "31402".to_owned(),
+        name: String::new(),
+        summary: String::new(),
+        capability: String::new(),
+        price_msat: Some(price_sat * 1_000),
+        price_text: String::new(),
+        topics: Vec::new(),
+        endpoint: None,
+        method: "GET".to_owned(),
+        rails: vec!["nut24".to_owned()],
+        mints: Vec::new(),
+        published_at: NOW,
+        expires_at: None,
+        relays: Vec::new(),
+    }
+}
+
+fn limits(max_price_sat: u64, tolerance_percent: u32) -> Limits {
+    Limits {
+        max_price: Msat::new(max_price_sat * 1_000),
+        max_fee: Msat::new(5_000),
+        tolerance_percent,
+    }
+}
+
+async fn invoice(sat: u64) -> (String, PaymentHash) {
+    let network = SimulatedNetwork::open(
+        None,
+        Arc::new(ManualClock::at(NOW)),
+        Arc::new(SeededEntropy::new(1)),
+    )
+    .unwrap();
+    let made = network
+        .create_invoice(
+            "seller",
+            Msat::new(sat * 1_000),
+            "a call",
+            Duration::from_secs(60),
+        )
+        .await
+        .unwrap();
+    (made.bolt11, made.payment_hash)
+}
+
+fn l402(hash: PaymentHash, bolt11: &str) -> HeaderMap {
+    let identifier = Identifier {
+        payment_hash: hash,
+        token_id: [3; 32],
+    };
+    let token = Issuer::new(&[9; 32])
+        .issue(&identifier, &[])
+        .unwrap()
+        .to_base64();
+    header(&format!(r#"L402 macaroon="{token}", invoice="{bolt11}""#))
+}
+
+fn header(value: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(WWW_AUTHENTICATE, HeaderValue::from_str(value).unwrap());
+    headers
+}
+
+#[track_caller]
+fn check_refused(headers: &HeaderMap, now: u64, part: &str) {
+    let asked = Asked::read(headers, now);
+    assert!(asked.is_empty());
+    let problems = asked.problems.join("; ");
+    assert!(problems.contains(part), "{problems}");
+}
+
+#[test]
+fn a_402_without_a_usable_challenge_says_what_is_wrong() {
+    check_refused(&HeaderMap::new(), NOW, "neither");
+    check_refused(&header("Basic realm=\"x\""), NOW, "neither");
+    check_refused(
+        &header(r#"L402 macaroon="AAAA", invoice="lnbc1nonsense""#),
+        NOW,
+        "decode",
+    );
+    let mut headers = HeaderMap::new();
+    headers.insert("x-cashu", HeaderValue::from_static("creqAnonsense"));
+    check_refused(&headers, NOW, "nut24");
+}
+
+#[tokio::test]
+async fn an_invoice_of_another_payment_is_dropped() {
+    let (bolt11, hash) = invoice(10).await;
+
+    let asked = Asked::read(&l402(hash, &bolt11), NOW);
+    assert_eq!(asked.price(), Msat::new(10_000));
+
+    check_refused(
+        &l402(PaymentHash::new([1; 32]), &bolt11),
+        NOW,
+        "another payment",
+    );
+    check_refused(&l402(hash, &bolt11), NOW + 61, "expired");
+}
+
+#[tokio::test]
+async fn an_opaque_token_is_kept_as_it_is() {
+    let (bolt11, _) = invoice(10).await;
+    let headers = header(&format!(
+        r#"LSAT version="0" token="abc.def", invoice="{bolt11}""#
+    ));
+
+    let asked = Asked::read(&headers, NOW);
+
+    assert_eq!(asked.l402.map(|l402| l402.bolt11), Some(bolt11));
+}
+
+#[test]
+fn a_cashu_request_is_read() {
+    let mut headers = HeaderMap::new();
+    let request = encode(&terms(21), "id").unwrap();
+    headers.insert("x-cashu", HeaderValue::from_str(&request).unwrap());
+
+    let asked = Asked::read(&headers, NOW);
+
+    assert_eq!(asked.cashu, Some(terms(21)));
+}
+
+#[test]
+fn a_price_must_fit_cap_and_listing() {
+    let admit = |limits: Limits, rows: Vec<CatalogRow>, sat: u64| {
+        let mut asked = Asked {
+            cashu: Some(terms(sat)),
+            ..Asked::default()
+        };
+        limits.admit(&mut asked, &Listed { rows })
+    };
+
+    assert_eq!(admit(limits(100, 0), vec![row("a", 21)], 21), Ok(()));
+    assert_eq!(admit(limits(100, 10), vec![row("a", 20)], 22), Ok(()));
+    assert_eq!(admit(limits(100, 0), vec![], 99), Ok(()));
+    assert_eq!(
+        admit(limits(100, 10), vec![row("a", 20)], 23),
+        Err(Refusal::AboveListing {
+            asked: Msat::new(23_000),
+            listed: Msat::new(20_000),
+            coordinate: "a".to_owned(),
+        })
+    );
+    assert_eq!(
+        admit(limits(20, 0), vec![row("a", 21)], 21),
+        Err(Refusal::OverCap {
+            asked: Msat::new(21_000),
+            cap: Msat::new(20_000),
+        })
+    );
+}
+
+#[track_caller]
+fn check_route(candidates: Vec<Candidate>, expected: Option<(Way, &str)>, why: &str) {
+    let decision = Decision::new(candidates, Rail::Auto);
+    let chosen = decision
+        .open()
+        .next()
+        .map(|candidate| (candidate.way, candidate.place.as_str()));
+    assert_eq!(chosen, expected);
+    let said = format!("{} {}", decision.why, decision.exclusions().join("; "));
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
+fn ecash_comes_first_then_the_cheapest_lightning() {
+    let price = Msat::new(100_000);
+    let max_fee = Msat::new(5_000);
+    let ecash = |holdings: &[Holding]| {
+        ecash_candidates(Sat::new(100), &[format!("{MINT}/")], holdings, max_fee)
+    };
+    let other = "https://other.example";
+    let melt = |sat, fee| melt_candidate(&holding(other, sat, 0), offer(100, fee), price, max_fee);
+
+    let mut both = ecash(&[holding(MINT, 200, 0)]);
+    both.push(melt(200, 1));
+    check_route(both, Some((Way::Ecash, MINT)), "ecash comes first");
+
+    let mut poor = ecash(&[holding(MINT, 99, 0)]);
+    poor.push(melt(200, 1));
+    check_route(poor, Some((Way::Melt, other)), "holds 99 sat of 100 sat");
+
+    check_route(ecash(&[holding(other, 200, 0)]), None, "No way to pay");
+    check_route(vec![melt(200, 6)], None, "exceed");
+    check_route(vec![melt(101, 2)], None, "holds 101 sat of 102 sat");
+    let dear = melt_candidate(&holding(other, 900, 0), offer(101, 0), price, max_fee);
+    check_route(vec![dear], None, "the mint asks 101 sat");
+}
+
+#[test]
+fn a_mint_never_pays_itself_over_lightning() {
+    let price = Msat::new(100_000);
+    let own = melt_exclusion(&holding(MINT, 200, 0), price, &[MINT.to_owned()]);
+    let other = melt_exclusion(&holding(MINT, 200, 0), price, &[]);
+
+    assert!(own.is_some_and(|reason| reason.contains("no preimage")));
+    assert_eq!(other, None);
+}
+
+#[test]
+fn a_lock_outlives_the_sellers_minimum() {
+    let lock = |policy, key, min| lock_for(policy, key, min, NOW).map(|lock| lock.locktime);
+
+    assert_eq!(
+        lock(LockPolicy::Auto, Some("k"), Some(1_000)),
+        Some(NOW + 1_600)
+    );
+    assert_eq!(lock(LockPolicy::Auto, Some("k"), None), Some(NOW + 3_600));
+    assert_eq!(lock(LockPolicy::Auto, None, Some(1_000)), None);
+    assert_eq!(lock(LockPolicy::Never, Some("k"), Some(1_000)), None);
+    assert_eq!(lock(LockPolicy::Auto, Some("k"), Some(u64::MAX)), None);
+}
+
+#[test]
+fn fees_of_ecash_are_estimated_high() {
+    assert_eq!(ecash_fee(Sat::new(500), 0), Sat::ZERO);
+    assert_eq!(ecash_fee(Sat::new(500), 100), Sat::new(3));
+}
