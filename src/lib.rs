@@ -14,4 +14,5 @@ pub mod relay;
 pub mod spend;
 pub mod store;
 pub mod telemetry;
+pub mod transfer;
 pub mod wallet;
