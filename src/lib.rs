@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 mod crash;
 pub mod gateway;
+pub mod http;
 pub mod lifecycle;
 pub mod lightning;
 pub mod market;

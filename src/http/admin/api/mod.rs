@@ -1,0 +1,33 @@
+//! The handlers of `/api/v1`: each reads the request, calls one part, renders the answer.
+
+pub(super) mod access;
+pub(super) mod agents;
+pub(super) mod ledger;
+pub(super) mod listings;
+pub(super) mod payments;
+pub(super) mod purchases;
+pub(super) mod status;
+pub(super) mod transfers;
+pub(super) mod wallets;
+
+use axum::Json;
+
+use crate::http::Problem;
+
+/// What a handler answers.
+pub(super) type Answer<T> = Result<Json<T>, Problem>;
+
+/// Rows of a list when the request does not say.
+const DEFAULT_LIMIT: u32 = 50;
+/// The most rows of a list.
+const MAX_LIMIT: u32 = 500;
+
+/// Returns how many rows to answer with.
+fn limit(asked: Option<u32>) -> u32 {
+    asked.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT)
+}
+
+/// Returns `text` as an amount, or says which field is wrong.
+fn required<T>(value: Option<T>, field: &str) -> Result<T, Problem> {
+    value.ok_or_else(|| Problem::bad_request(format!("`{field}` is missing")))
+}

@@ -1,0 +1,150 @@
+//! Paid calls: made, listed and explained.
+
+use axum::Json;
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use feria_paywall::amount::Msat;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{Answer, MAX_LIMIT, limit};
+use crate::http::Problem;
+use crate::http::admin::extract::{Input, Parameters};
+use crate::http::admin::guard::{About, Caller};
+use crate::spend::{FetchRequest, Fetched, LockPolicy, Purchase, Rail};
+
+/// A call to make. Amounts are in millisatoshi, as their names say.
+#[derive(Deserialize)]
+pub(in crate::http::admin) struct Fetch {
+    /// The wallet that pays: its id, or the name of its agent.
+    wallet: String,
+    url: String,
+    method: Option<String>,
+    #[serde(default)]
+    headers: std::collections::BTreeMap<String, String>,
+    #[serde(default)]
+    body: String,
+    max_cost_msat: Option<u64>,
+    max_fee_msat: Option<u64>,
+    #[serde(default)]
+    rail: Rail,
+    #[serde(default)]
+    lock: LockPolicy,
+    #[serde(default)]
+    dry_run: bool,
+    idempotency_key: Option<String>,
+    listing: Option<String>,
+}
+
+pub(in crate::http::admin) async fn fetch(
+    caller: Caller,
+    Input(fetch): Input<Fetch>,
+) -> Answer<Value> {
+    let (default_cost, default_fee) = caller.spend_limits();
+    let max_cost = fetch.max_cost_msat.map_or(default_cost, Msat::new);
+    let max_fee = fetch.max_fee_msat.map_or(default_fee, Msat::new);
+    let url = url::Url::parse(&fetch.url)
+        .map_err(|error| Problem::bad_request(format!("`url` cannot be read: {error}")))?;
+    let about = About {
+        host: url.host_str(),
+        rail: match fetch.rail {
+            Rail::Auto => None,
+            Rail::Cashu => Some("cashu"),
+            Rail::Lightning => Some("lightning"),
+        },
+        amount: Some(max_cost.saturating_add(max_fee)),
+        ..About::default()
+    };
+    let (node, wallet) = caller.admit_to_wallet(&fetch.wallet, about).await?;
+    let method = Method::from_bytes(fetch.method.as_deref().unwrap_or("GET").as_bytes())
+        .map_err(|_| Problem::bad_request("`method` is no HTTP method"))?;
+    let request = FetchRequest {
+        method,
+        headers: headers(&fetch.headers)?,
+        body: Bytes::from(fetch.body),
+        max_cost: Some(max_cost),
+        max_fee: Some(max_fee),
+        rail: fetch.rail,
+        lock: fetch.lock,
+        dry_run: fetch.dry_run,
+        idempotency_key: fetch.idempotency_key,
+        listing: fetch.listing,
+        ..FetchRequest::get(wallet.id, fetch.url)
+    };
+    Ok(Json(answer(node.spender.fetch(request).await?)))
+}
+
+fn headers(named: &std::collections::BTreeMap<String, String>) -> Result<HeaderMap, Problem> {
+    named
+        .iter()
+        .map(|(name, value)| {
+            let bad = || Problem::bad_request(format!("header {name:?} cannot be sent"));
+            Ok((
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?,
+                HeaderValue::from_str(value).map_err(|_| bad())?,
+            ))
+        })
+        .collect()
+}
+
+/// The body is text when it is text, else `body_base64`.
+fn answer(fetched: Fetched) -> Value {
+    let headers: Map<String, Value> = fetched
+        .headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_string(), json!(value.to_str().ok()?))))
+        .collect();
+    let mut answer = json!({
+        "status": fetched.status,
+        "headers": headers,
+        "purchase": fetched.purchase,
+    });
+    match std::str::from_utf8(&fetched.body) {
+        Ok(text) => answer["body"] = json!(text),
+        Err(_) => answer["body_base64"] = json!(STANDARD.encode(&fetched.body)),
+    }
+    answer
+}
+
+#[derive(Deserialize)]
+pub(in crate::http::admin) struct ListQuery {
+    wallet: Option<String>,
+    limit: Option<u32>,
+}
+
+#[derive(Serialize)]
+pub(in crate::http::admin) struct Purchases {
+    items: Vec<Purchase>,
+}
+
+pub(in crate::http::admin) async fn list(
+    caller: Caller,
+    Parameters(query): Parameters<ListQuery>,
+) -> Answer<Purchases> {
+    let node = caller.admit(About::default()).await?;
+    let items = node
+        .spender
+        .list_purchases(query.wallet.as_deref(), limit(query.limit))
+        .await?;
+    Ok(Json(Purchases { items }))
+}
+
+/// Explains one purchase; `last` is the newest.
+pub(in crate::http::admin) async fn why(caller: Caller, Path(id): Path<String>) -> Answer<Value> {
+    let node = caller.admit(About::default()).await?;
+    let recent = node.spender.list_purchases(None, MAX_LIMIT).await?;
+    let purchase = if id == "last" {
+        recent.into_iter().next()
+    } else {
+        recent.into_iter().find(|purchase| purchase.id == id)
+    };
+    let id = purchase.as_ref().map_or(id, |found| found.id.clone());
+    let why = node.spender.why(&id).await?;
+    match (purchase, why) {
+        (None, None) => Err(Problem::not_found(format!("there is no purchase {id}"))),
+        (purchase, why) => Ok(Json(json!({"purchase": purchase, "why": why}))),
+    }
+}

@@ -1,0 +1,93 @@
+//! The one place where a fault of another part becomes an answer of the API.
+
+use axum::http::StatusCode;
+
+use crate::http::{Money, Problem};
+use crate::spend::{Refusal, SpendError};
+use crate::store::StoreError;
+use crate::wallet::WalletError;
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<WalletError> for Problem {
+    fn from(error: WalletError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WalletError::UntrustedMint(mint) => {
+                Self::new(StatusCode::CONFLICT, "untrusted_mint", detail).next(format!(
+                    "add it to feria.toml if you trust it: [[mints]] url = \"{mint}\""
+                ))
+            }
+            WalletError::Insufficient { .. } => {
+                Self::new(StatusCode::CONFLICT, "insufficient_funds", detail)
+                    .next("fund the wallet, or choose another")
+            }
+            WalletError::MintUnavailable { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "mint_unavailable", detail).retryable()
+            }
+            WalletError::Refused(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "token_refused", detail)
+            }
+            WalletError::Unknown(_) => unknown(detail),
+            WalletError::NoWallet(_) => Self::not_found(detail).next("list wallets"),
+            WalletError::Limit(_) => Self::new(StatusCode::FORBIDDEN, "over_limit", detail),
+            WalletError::Store(source) => source.into(),
+        }
+    }
+}
+
+impl From<SpendError> for Problem {
+    fn from(error: SpendError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SpendError::BadRequest(_) => Self::bad_request(detail),
+            SpendError::Network { .. } => {
+                Self::new(StatusCode::BAD_GATEWAY, "seller_unreachable", detail).retryable()
+            }
+            SpendError::Refused { id, refusal } => {
+                let problem = Self::new(StatusCode::FORBIDDEN, refusal_code(&refusal), detail);
+                if id.is_empty() {
+                    problem
+                } else {
+                    problem.next(format!("see why: GET /api/v1/purchases/{id}"))
+                }
+            }
+            SpendError::PaymentFailed { .. } => {
+                Self::new(StatusCode::BAD_GATEWAY, "payment_failed", detail).retryable()
+            }
+            SpendError::Unknown { id, .. } => {
+                unknown(detail).next(format!("ask again later: GET /api/v1/purchases/{id}"))
+            }
+            SpendError::PaidNotDelivered { .. } => {
+                Self::new(StatusCode::BAD_GATEWAY, "paid_not_delivered", detail)
+                    .retryable()
+                    .money(Money::Spent)
+                    .next("repeat the request with the same idempotency key: it is not paid again")
+            }
+            SpendError::Wallet(source) => source.into(),
+            SpendError::Store(source) => source.into(),
+        }
+    }
+}
+
+fn refusal_code(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::NoUsableChallenge(_) => "no_usable_challenge",
+        Refusal::OverCap { .. } => "over_cap",
+        Refusal::AboveListing { .. } => "above_listing",
+        Refusal::OverBudget { .. } => "over_budget",
+        Refusal::NoRail(_) => "no_rail",
+        Refusal::Recorded(_) => "refused_before",
+    }
+}
+
+/// Returns the problem of a payment that may or may not have happened.
+pub(super) fn unknown(detail: String) -> Problem {
+    Problem::new(StatusCode::BAD_GATEWAY, "outcome_unknown", detail)
+        .money(Money::Unknown)
+        .next("do not pay again: the node finds out by itself")
+}

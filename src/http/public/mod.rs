@@ -1,0 +1,34 @@
+//! The public listener: what buyers, Nostr clients, browsers and crawlers reach.
+
+pub(crate) mod card;
+mod documents;
+mod gateway;
+mod pages;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{any, get, post};
+
+use super::{Node, assets};
+
+/// Returns the routes of the public listener.
+pub fn router(node: Arc<Node>) -> Router {
+    Router::new()
+        .route("/", get(pages::root))
+        .route("/l/{address}", get(pages::listing))
+        .route("/card/{file}", get(pages::card))
+        .route("/style.css", get(assets::style))
+        .route("/icon.svg", get(assets::icon))
+        .route("/a/{agent}", any(gateway::call_root))
+        .route("/a/{agent}/", any(gateway::call_root))
+        .route("/a/{agent}/{*path}", any(gateway::call))
+        .route("/v1/refund", post(gateway::refund))
+        .route("/openapi.json", get(documents::openapi))
+        .route("/llms.txt", get(documents::llms))
+        .route("/.well-known/l402.json", get(documents::l402))
+        .route("/.well-known/l402-services", get(documents::l402_services))
+        .route("/.well-known/nostr.json", get(documents::nostr))
+        .route("/.well-known/agent-card.json", get(documents::agent_card))
+        .with_state(node)
+}

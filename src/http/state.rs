@@ -1,0 +1,184 @@
+//! What the handlers of both listeners share.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::admin::Sessions;
+use super::public::card::Cards;
+use super::relay_endpoint::RelayEndpoint;
+use crate::access::Access;
+use crate::clock::{SharedClock, SharedEntropy};
+use crate::config::{AgentConfig, Config, ConfigError, Network, NodeSeed, RelayEntry};
+use crate::gateway::Gateway;
+use crate::lightning::LightningBackend;
+use crate::market::publisher::listing_of;
+use crate::market::{GiftWraps, Market, OwnAgent};
+use crate::relay::Relays;
+use crate::spend::Spender;
+use crate::store::index::Index;
+use crate::store::ledger::Ledger;
+use crate::transfer::{Transfers, lock_label};
+use crate::wallet::{WalletError, Wallets};
+
+/// Own agents as configured now; clones share the list, a reload replaces it.
+#[derive(Debug, Clone, Default)]
+pub struct Agents(Arc<RwLock<Arc<Vec<AgentConfig>>>>);
+
+impl Agents {
+    /// Returns the agents as they are now.
+    #[must_use]
+    pub fn list(&self) -> Arc<Vec<AgentConfig>> {
+        Arc::clone(&self.0.read())
+    }
+
+    /// Replaces all of them.
+    pub fn replace(&self, agents: Vec<AgentConfig>) {
+        *self.0.write() = Arc::new(agents);
+    }
+
+    /// Returns the agent `name`.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<AgentConfig> {
+        self.list().iter().find(|agent| agent.name == name).cloned()
+    }
+}
+
+/// The parts of the node that requests reach.
+pub struct Node {
+    /// What the node was told; `public.url` is complete.
+    pub config: Config,
+    /// Derives the keys of own agents.
+    pub seed: NodeSeed,
+    /// Own agents.
+    pub agents: Agents,
+    /// The books.
+    pub ledger: Ledger,
+    /// The catalog.
+    pub index: Index,
+    /// All ecash.
+    pub wallets: Wallets,
+    /// What is published and what is seen.
+    pub market: Market,
+    /// Who may use the API.
+    pub access: Arc<Access>,
+    /// Links to relays.
+    pub relays: Relays,
+    /// Sells.
+    pub gateway: Gateway,
+    /// Buys.
+    pub spender: Spender,
+    /// Pays and is paid by message.
+    pub transfers: Transfers,
+    /// The node as a relay.
+    pub relay_endpoint: Arc<RelayEndpoint>,
+    /// Makes invoices.
+    pub lightning: Option<Arc<dyn LightningBackend>>,
+    /// Tells the time.
+    pub clock: SharedClock,
+    /// Makes ids.
+    pub entropy: SharedEntropy,
+    /// Pictures of listings, and the dashboard's sessions.
+    pub pages: Pages,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the pages keep in memory.
+#[derive(Debug)]
+pub struct Pages {
+    pub(crate) cards: Cards,
+    pub(crate) sessions: Sessions,
+}
+
+impl Pages {
+    /// Returns pages without cards and sessions.
+    #[must_use]
+    pub fn new(clock: SharedClock, entropy: SharedEntropy) -> Self {
+        Self {
+            cards: Cards::default(),
+            sessions: Sessions::new(clock, entropy),
+        }
+    }
+}
+
+impl Node {
+    /// Returns whether money here is pretended.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.config.network == Network::Simulated
+    }
+
+    /// Returns the path of a link that opens the dashboard once, within an hour.
+    #[must_use]
+    pub fn new_dashboard_link(&self) -> String {
+        format!("/login?code={}", self.pages.sessions.new_link_code())
+    }
+
+    /// Returns what the market publishes for `agent`.
+    ///
+    /// # Errors
+    /// When its P2PK key cannot be derived.
+    pub fn own_agent(&self, agent: &AgentConfig) -> Result<OwnAgent, WalletError> {
+        let mints: Vec<String> = self
+            .wallets
+            .mints()
+            .into_iter()
+            .map(|mint| mint.url)
+            .collect();
+        let url = &self.config.public.url;
+        Ok(OwnAgent {
+            keys: self.seed.nostr_keys(&agent.name),
+            listing: listing_of(agent, url, &mints, self.clock.now()),
+            write_relays: self.relay_urls(|relay| relay.write),
+            inbox_relays: self.relay_urls(|relay| relay.inbox),
+            lock_key: Some(self.wallets.lock_key(&lock_label(&agent.name))?),
+            mints,
+            node_url: url.clone(),
+        })
+    }
+
+    /// Returns the configured relays that `is_wanted` picks.
+    pub fn relay_urls(&self, is_wanted: impl Fn(&RelayEntry) -> bool) -> Vec<String> {
+        self.config
+            .relays
+            .iter()
+            .filter(|relay| is_wanted(relay))
+            .map(|relay| relay.url.clone())
+            .collect()
+    }
+
+    /// Reads the files of own agents again and sells by them from now on.
+    ///
+    /// # Errors
+    /// When a file cannot be used; nothing changes then.
+    pub fn reload_agents(&self) -> Result<(), ConfigError> {
+        let agents = AgentConfig::load_all(&self.config.data_dir)?;
+        self.set_agents(agents);
+        Ok(())
+    }
+
+    /// Sells `agents` from now on, and takes messages for them.
+    pub fn set_agents(&self, agents: Vec<AgentConfig>) {
+        let keys: Vec<_> = agents
+            .iter()
+            .map(|agent| self.seed.nostr_keys(&agent.name).public_key())
+            .collect();
+        self.relay_endpoint.set_inbox_keys(keys.clone());
+        let gift_wraps = if self.config.public.open_inbox {
+            GiftWraps::ForAnyone
+        } else {
+            GiftWraps::For(keys.into_iter().collect())
+        };
+        self.market.indexer.set_gift_wraps(gift_wraps);
+        self.gateway.set_agents(agents.clone());
+        self.agents.replace(agents);
+    }
+}
