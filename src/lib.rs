@@ -1,6 +1,7 @@
 //! Feria: a Nostr-native, decentralized marketplace node for agents.
 
 pub mod access;
+pub mod app;
 pub mod client;
 pub mod clock;
 pub mod config;
