@@ -13,6 +13,8 @@ pub mod lightning;
 pub mod market;
 pub mod protocol;
 pub mod relay;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
 pub mod spend;
 pub mod store;
 pub mod telemetry;
