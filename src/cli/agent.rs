@@ -1,0 +1,239 @@
+//! `feria agent`: what this node sells.
+
+use clap::{Args, Subcommand};
+use feria_paywall::amount::Msat;
+use serde_json::{Value, json};
+
+use super::client::{NodeClient, running_at};
+use super::exit::ExitCode;
+use super::fault::{Fault, Outcome};
+use super::output::table;
+use super::{Context, Output};
+use crate::config::AgentConfig;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Put a price on an HTTP service.
+    Add(Add),
+    /// List own agents.
+    List,
+    /// Publish the listing of an agent now.
+    Publish {
+        /// The agent.
+        name: String,
+    },
+    /// Say what keeps an agent's listing from being seen.
+    Check {
+        /// The agent.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Add {
+    /// Its name: a-z, 0-9, - and _.
+    name: String,
+    /// Where calls are forwarded to.
+    #[arg(long, value_name = "URL")]
+    upstream: String,
+    /// What one payment costs, such as 21sat.
+    #[arg(long, value_name = "AMOUNT")]
+    price: Msat,
+    /// What it does, in a sentence.
+    #[arg(long, default_value = "")]
+    summary: String,
+    /// The capability sold, one word.
+    #[arg(long)]
+    capability: Option<String>,
+    /// The HTTP method of the priced call.
+    #[arg(long)]
+    method: Option<String>,
+    /// The path of the priced call.
+    #[arg(long)]
+    path: Option<String>,
+    /// Words to be found by; may be repeated.
+    #[arg(long = "topic", value_name = "WORD")]
+    topics: Vec<String>,
+    /// How it may be paid, `l402` or `nut24`; may be repeated [default: both].
+    #[arg(long = "rail", value_name = "RAIL")]
+    rails: Vec<String>,
+    /// Calls that one Lightning payment buys.
+    #[arg(long)]
+    uses: Option<u32>,
+    /// Replace an agent of this name.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Command {
+    pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
+        match self {
+            Self::Add(add) => add.execute(context, output).await,
+            Self::List => list(context, output).await,
+            Self::Publish { name } => {
+                let client = NodeClient::open(&context.data_dir)?;
+                let report = client
+                    .post(&format!("agents/{name}/publish"), &json!({}))
+                    .await?;
+                output.show(&report, published)?;
+                Ok(ExitCode::Ok)
+            }
+            Self::Check { name } => {
+                let client = NodeClient::open(&context.data_dir)?;
+                let report = client.get(&format!("agents/{name}/check"), &[]).await?;
+                output.show(&report, checked)?;
+                Ok(if report["ok"].as_bool() == Some(true) {
+                    ExitCode::Ok
+                } else {
+                    ExitCode::General
+                })
+            }
+        }
+    }
+}
+
+impl Add {
+    async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
+        context.config()?;
+        let is_forced = self.force;
+        let agent = self.agent();
+        let path = AgentConfig::file(&context.data_dir, &agent.name);
+        if path.exists() && !is_forced {
+            return Err(Fault::usage(format!("{} exists", path.display()))
+                .next("edit that file, or replace it with --force"));
+        }
+        agent.save(&context.data_dir)?;
+        let is_running = running_at(&context.data_dir).is_some();
+        if is_running {
+            NodeClient::open(&context.data_dir)?
+                .post("agents", &json!({}))
+                .await?;
+        }
+        let report = json!({"agent": agent, "file": path, "is_live": is_running});
+        output.show(&report, |_| {
+            let next = if is_running {
+                format!(
+                    "Next: feria agent publish {0} && feria agent check {0}",
+                    agent.name
+                )
+            } else {
+                "Next: feria up".to_owned()
+            };
+            format!("Wrote {}: {} a call.\n{next}", path.display(), agent.price)
+        })?;
+        Ok(ExitCode::Ok)
+    }
+
+    fn agent(self) -> AgentConfig {
+        let defaults = AgentConfig::new(&self.name, &self.upstream, self.price);
+        AgentConfig {
+            summary: self.summary,
+            capability: self.capability.unwrap_or(defaults.capability),
+            method: self.method.unwrap_or(defaults.method),
+            path: self.path.unwrap_or(defaults.path),
+            topics: self.topics,
+            rails: if self.rails.is_empty() {
+                defaults.rails
+            } else {
+                self.rails
+            },
+            uses: self.uses.unwrap_or(defaults.uses),
+            ..AgentConfig::new(&self.name, &self.upstream, self.price)
+        }
+    }
+}
+
+async fn list(context: &Context, output: &mut Output<'_>) -> Outcome {
+    let listed = if running_at(&context.data_dir).is_some() {
+        NodeClient::open(&context.data_dir)?
+            .get("agents", &[])
+            .await?
+    } else {
+        context.config()?;
+        let agents: Vec<Value> = AgentConfig::load_all(&context.data_dir)?
+            .into_iter()
+            .map(|agent| {
+                json!({
+                    "name": agent.name,
+                    "summary": agent.summary,
+                    "price_msat": agent.price.as_u64(),
+                    "rails": agent.rails,
+                    "method": agent.method,
+                    "url": null,
+                    "upstream": agent.upstream,
+                })
+            })
+            .collect();
+        json!({"items": agents})
+    };
+    output.show(&listed, |listed| {
+        let mut rows = listed["items"].clone();
+        for row in rows.as_array_mut().into_iter().flatten() {
+            row["price"] =
+                json!(Msat::new(row["price_msat"].as_u64().unwrap_or_default()).to_string());
+        }
+        table(
+            &rows,
+            &[
+                ("NAME", "name"),
+                ("PRICE", "price"),
+                ("RAILS", "rails"),
+                ("UPSTREAM", "upstream"),
+                ("SUMMARY", "summary"),
+            ],
+            "No agents. Add one: feria agent add NAME --upstream URL --price 21sat",
+        )
+    })?;
+    Ok(ExitCode::Ok)
+}
+
+fn published(report: &Value) -> String {
+    let mut rows = Vec::new();
+    for event in report["events"].as_array().into_iter().flatten() {
+        for relay in event["relays"].as_array().into_iter().flatten() {
+            rows.push(json!({
+                "kind": event["kind"],
+                "relay": relay["relay"],
+                "accepted": relay["accepted"],
+                "message": relay["message"],
+            }));
+        }
+    }
+    table(
+        &Value::Array(rows),
+        &[
+            ("KIND", "kind"),
+            ("RELAY", "relay"),
+            ("ACCEPTED", "accepted"),
+            ("MESSAGE", "message"),
+        ],
+        "Nothing was published.",
+    )
+}
+
+fn checked(report: &Value) -> String {
+    let relays = table(
+        &report["relays"],
+        &[
+            ("RELAY", "relay"),
+            ("STATE", "state"),
+            ("CLASSIFIED", "has_classified"),
+            ("MESSAGE", "message"),
+        ],
+        "No relay is written to.",
+    );
+    let clients = table(
+        &report["clients"],
+        &[
+            ("CLIENT", "client"),
+            ("SHOWS IT", "accepts"),
+            ("MISSES", "faults"),
+        ],
+        "",
+    );
+    let verdict = match report["fix"].as_str() {
+        Some(fix) => format!("Fix first: {fix}"),
+        None => "Nothing is wrong.".to_owned(),
+    };
+    format!("{relays}\n\n{clients}\n\n{verdict}")
+}

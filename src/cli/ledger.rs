@@ -1,0 +1,72 @@
+//! `feria ledger`: the node's books.
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::client::{NodeClient, running_at};
+use super::exit::ExitCode;
+use super::fault::{Fault, Outcome};
+use super::{Context, Output};
+use crate::store::ledger::Ledger;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Add up every row and say whether the books are right.
+    Audit,
+}
+
+impl Command {
+    pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
+        let Self::Audit = self;
+        let audit = if running_at(&context.data_dir).is_some() {
+            NodeClient::open(&context.data_dir)?
+                .get("ledger/audit", &[])
+                .await?
+        } else {
+            read(context).await?
+        };
+        output.show(&audit, render)?;
+        if audit["ok"].as_bool() == Some(true) {
+            Ok(ExitCode::Ok)
+        } else {
+            Err(Fault::new("general", "the books do not add up")
+                .next("keep a copy of the data folder before anything else"))
+        }
+    }
+}
+
+/// Reads the file of a node that does not run; its proofs are not compared then.
+async fn read(context: &Context) -> Result<Value, Fault> {
+    context.config()?;
+    let ledger = Ledger::open(&context.data_dir.join("ledger.db"))?;
+    let audit = ledger.audit().await?;
+    Ok(json!({
+        "ok": audit.is_clean(),
+        "entries": audit.entries,
+        "imbalance_msat": audit.imbalance_msat,
+        "unbalanced_entries": audit.unbalanced_entries,
+        "balances_msat": audit.balances,
+    }))
+}
+
+fn render(audit: &Value) -> String {
+    let mut lines: Vec<String> = audit["balances_msat"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(account, msat)| format!("{:>16} msat  {account}", msat.as_i64().unwrap_or(0)))
+        .collect();
+    lines.push(format!(
+        "{} entries, imbalance {} msat",
+        audit["entries"], audit["imbalance_msat"]
+    ));
+    for difference in audit["differences"].as_array().into_iter().flatten() {
+        lines.push(format!("! {}", difference.as_str().unwrap_or_default()));
+    }
+    lines.push(if audit["ok"].as_bool() == Some(true) {
+        "Everything adds up.".to_owned()
+    } else {
+        "The books do not add up.".to_owned()
+    });
+    lines.join("\n")
+}

@@ -1,0 +1,85 @@
+//! `feria pay`: pays an invoice, or sends ecash to an agent.
+
+use clap::Args;
+use feria_paywall::amount::Msat;
+use serde_json::json;
+
+use super::client::NodeClient;
+use super::exit::ExitCode;
+use super::fault::{Fault, Outcome};
+use super::output::facts;
+use super::{Context, Output};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A BOLT11 invoice, or the npub of an agent.
+    target: String,
+    /// The wallet that pays: its id, or the name of its agent.
+    #[arg(long, value_name = "WALLET")]
+    wallet: String,
+    /// How much to send to an npub, such as 250sat.
+    #[arg(long, value_name = "AMOUNT")]
+    amount: Option<Msat>,
+    /// Words for the payee of ecash.
+    #[arg(long, default_value = "")]
+    memo: String,
+    /// The most an invoice may ask.
+    #[arg(long, value_name = "AMOUNT")]
+    max_cost: Option<Msat>,
+    /// The most that fees may add.
+    #[arg(long, value_name = "AMOUNT")]
+    max_fee: Option<Msat>,
+    /// Names this payment: the same key again never pays again.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+}
+
+impl Arguments {
+    pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
+        if self.target.starts_with("npub1") {
+            return self.send(context, output).await;
+        }
+        let request = json!({
+            "wallet": self.wallet,
+            "invoice": self.target,
+            "max_cost_msat": self.max_cost.map(Msat::as_u64),
+            "max_fee_msat": self.max_fee.map(Msat::as_u64),
+            "idempotency_key": self.idempotency_key,
+        });
+        let client = NodeClient::open(&context.data_dir)?;
+        let paid = client.post("pay", &request).await?;
+        output.show(&paid, |paid| {
+            facts(
+                paid,
+                &[
+                    ("Paid sat", "amount_sat"),
+                    ("Fee sat", "fee_sat"),
+                    ("Payment hash", "payment_hash"),
+                    ("Id", "id"),
+                ],
+            )
+        })?;
+        Ok(ExitCode::Ok)
+    }
+
+    async fn send(self, context: &Context, output: &mut Output<'_>) -> Outcome {
+        let amount = self
+            .amount
+            .ok_or_else(|| Fault::usage("say how much to send: --amount 250sat"))?;
+        let request = json!({
+            "wallet": self.wallet,
+            "payee": self.target,
+            "amount_sat": amount.ceil_sat().as_u64(),
+            "memo": self.memo,
+        });
+        let client = NodeClient::open(&context.data_dir)?;
+        let sent = client.post("transfers", &request).await?;
+        output.show(&sent, |sent| {
+            facts(
+                sent,
+                &[("Sent sat", "amount_sat"), ("State", "state"), ("Id", "id")],
+            )
+        })?;
+        Ok(ExitCode::Ok)
+    }
+}

@@ -1,0 +1,90 @@
+//! `feria search`: finds what agents sell.
+
+use clap::Args;
+use feria_paywall::amount::Msat;
+use serde_json::{Value, json};
+
+use super::client::{NodeClient, running_at};
+use super::exit::ExitCode;
+use super::fault::{Fault, Outcome};
+use super::output::table;
+use super::{Context, Output};
+use crate::clock::{Clock, SystemClock};
+use crate::store::index::{Index, Search};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Words; none lists the newest.
+    query: Vec<String>,
+    /// Only what can be paid this way: `l402` or `nut24`.
+    #[arg(long)]
+    rail: Option<String>,
+    /// Only what costs at most this a call, such as 50sat.
+    #[arg(long, value_name = "AMOUNT")]
+    max_price: Option<Msat>,
+    /// Rows at most.
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
+}
+
+impl Arguments {
+    pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
+        let found = if running_at(&context.data_dir).is_some() {
+            self.ask_node(context).await?
+        } else {
+            self.read_index(context).await?
+        };
+        output.show(&found, render)?;
+        Ok(ExitCode::Ok)
+    }
+
+    async fn ask_node(&self, context: &Context) -> Result<Value, Fault> {
+        let mut query = vec![
+            ("q", self.query.join(" ")),
+            ("limit", self.limit.to_string()),
+        ];
+        query.extend(self.rail.clone().map(|rail| ("rail", rail)));
+        query.extend(
+            self.max_price
+                .map(|price| ("max_price_msat", price.as_u64().to_string())),
+        );
+        NodeClient::open(&context.data_dir)?
+            .get("search", &query)
+            .await
+    }
+
+    async fn read_index(self, context: &Context) -> Result<Value, Fault> {
+        context.config()?;
+        let index = Index::open(&context.data_dir.join("index.db"))?;
+        let search = Search {
+            text: self.query.join(" "),
+            rail: self.rail,
+            max_price: self.max_price,
+            limit: self.limit,
+            ..Search::default()
+        };
+        let rows = index.search(search, SystemClock.now()).await?;
+        Ok(json!({"items": rows, "next_offset": null}))
+    }
+}
+
+fn render(found: &Value) -> String {
+    let mut rows = found["items"].clone();
+    for row in rows.as_array_mut().into_iter().flatten() {
+        row["price"] = match row["price_msat"].as_u64() {
+            Some(msat) => json!(Msat::new(msat).to_string()),
+            None => json!("ask"),
+        };
+    }
+    table(
+        &rows,
+        &[
+            ("NAME", "name"),
+            ("PRICE", "price"),
+            ("RAILS", "rails"),
+            ("ENDPOINT", "endpoint"),
+            ("SUMMARY", "summary"),
+        ],
+        "Nothing found. A node finds more while it runs: feria up",
+    )
+}
