@@ -6,4 +6,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod api;
+mod cli;
+mod config;
+mod demo;
+mod gateway;
 mod layering;
+mod market;
+mod relay;
+mod schemas;
+mod spend;
+mod transfer;
+mod wallet;

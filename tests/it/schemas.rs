@@ -1,0 +1,24 @@
+//! The files under `schemas/` are generated; here they are compared, and written
+//! again when `FERIA_UPDATE_SCHEMAS` is set (`just schemas`).
+
+use std::path::Path;
+
+use feria::sandbox::demo::DemoReport;
+
+#[track_caller]
+fn check(name: &str, schema: &schemars::Schema) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("schemas")
+        .join(name);
+    let text = serde_json::to_string_pretty(schema).unwrap() + "\n";
+    if std::env::var_os("FERIA_UPDATE_SCHEMAS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let stored = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(stored, text, "{name} is stale: run `just schemas`");
+}
+
+#[test]
+fn the_demo_report_is_as_its_schema_says() {
+    check("demo-report.json", &schemars::schema_for!(DemoReport));
+}

@@ -1,0 +1,392 @@
+//! Buying from a small seller: a real mint, real preimages, real sockets.
+//!
+//! The seller here is a few lines of axum that can misbehave on demand; the
+//! node's own gateway is bought from in its own tests.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Request, Response, StatusCode};
+use feria::clock::{SeededEntropy, SharedClock, SharedEntropy, SystemClock};
+use feria::config::SpendConfig;
+use feria::lifecycle::Lifecycle;
+use feria::lightning::simulated::{Behaviour, Resolution, SimulatedNetwork};
+use feria::sandbox::mint::{SandboxMint, SandboxMintConfig};
+use feria::spend::{FetchRequest, LockPolicy, Rail, Refusal, SpendError, SpendParts, Spender};
+use feria::store::index::Index;
+use feria::store::ledger::{Account, EntryKind, Ledger};
+use feria::wallet::{
+    MintTrust, NewAgentWallet, ReceiveRequest, Received, SendRequest, TREASURY, Wallets,
+};
+use feria_paywall::amount::{Msat, Sat};
+use feria_paywall::l402::{Caveat, Challenge, Identifier, Issuer};
+use feria_paywall::payment::{PaymentHash, Preimage};
+use feria_paywall::xcashu::request::{CashuTerms, encode};
+
+mod purchases;
+
+const PRICE_SAT: u64 = 10;
+const LOCK_SECS: u64 = 1_000;
+
+/// How the seller behaves towards a paid call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// Serves.
+    Honest,
+    /// Takes the token, answers 500 and refunds.
+    Refunds,
+    /// Answers 500 without taking anything.
+    Fails,
+    /// Answers 400 without taking anything.
+    Refuses,
+    /// Takes the payment and does not answer the first time.
+    GoesSilent,
+    /// Asks for twice the price.
+    Dear,
+}
+
+struct Seller {
+    manner: parking_lot::Mutex<Manner>,
+    rails: &'static str,
+    wallets: Wallets,
+    mint: String,
+    network: SimulatedNetwork,
+    uses: parking_lot::Mutex<HashMap<PaymentHash, u32>>,
+    tokens: parking_lot::Mutex<Vec<String>>,
+    payments: AtomicU64,
+    served: AtomicU64,
+}
+
+struct Market {
+    spender: Spender,
+    wallets: Wallets,
+    ledger: Ledger,
+    wallet_id: String,
+    seller: Arc<Seller>,
+    url: String,
+    mint: String,
+    network: SimulatedNetwork,
+    lifecycle: Lifecycle,
+}
+
+async fn wallets(ledger: &Ledger, seed: u8, mints: &[String], clock: &SharedClock) -> Wallets {
+    let mints = mints
+        .iter()
+        .map(|url| MintTrust {
+            url: url.clone(),
+            cap: Sat::new(1_000_000),
+        })
+        .collect();
+    let entropy: SharedEntropy = Arc::new(SeededEntropy::new(u64::from(seed)));
+    Wallets::new(
+        ledger.clone(),
+        [seed; 64],
+        mints,
+        Arc::clone(clock),
+        entropy,
+    )
+    .unwrap()
+}
+
+impl Market {
+    /// A buyer with `limit_sat` in an agent wallet and a seller who takes `rails`.
+    async fn open(rails: &'static str, limit_sat: u64) -> Self {
+        let lifecycle = Lifecycle::default();
+        let clock: SharedClock = Arc::new(SystemClock);
+        let entropy: SharedEntropy = Arc::new(SeededEntropy::new(7));
+        let network =
+            SimulatedNetwork::open(None, Arc::clone(&clock), Arc::clone(&entropy)).unwrap();
+        let mint = SandboxMint::start(SandboxMintConfig {
+            name: "a".to_owned(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            input_fee_ppk: 0,
+            network: network.clone(),
+            data_dir: None,
+            seed: [4; 32],
+            lifecycle: lifecycle.clone(),
+        })
+        .await
+        .unwrap()
+        .url;
+        let ledger = Ledger::in_memory().unwrap();
+        let buyer = wallets(&ledger, 1, std::slice::from_ref(&mint), &clock).await;
+        let wallet_id = fund(&buyer, &network, &mint, limit_sat).await;
+        let seller_ledger = Ledger::in_memory().unwrap();
+        let seller = Arc::new(Seller {
+            manner: parking_lot::Mutex::new(Manner::Honest),
+            rails,
+            wallets: wallets(&seller_ledger, 2, std::slice::from_ref(&mint), &clock).await,
+            mint: mint.clone(),
+            network: network.clone(),
+            uses: parking_lot::Mutex::default(),
+            tokens: parking_lot::Mutex::default(),
+            payments: AtomicU64::new(0),
+            served: AtomicU64::new(0),
+        });
+        let url = serve(Arc::clone(&seller), &lifecycle).await;
+        let spender = spender(&ledger, &buyer, &clock, entropy);
+        Self {
+            spender,
+            wallets: buyer,
+            ledger,
+            wallet_id,
+            seller,
+            url,
+            mint,
+            network,
+            lifecycle,
+        }
+    }
+
+    fn request(&self) -> FetchRequest {
+        FetchRequest::get(&self.wallet_id, &self.url)
+    }
+
+    fn keyed(&self, key: &str) -> FetchRequest {
+        FetchRequest {
+            idempotency_key: Some(key.to_owned()),
+            ..self.request()
+        }
+    }
+
+    fn seller_is(&self, manner: Manner) {
+        *self.seller.manner.lock() = manner;
+    }
+
+    fn payments(&self) -> u64 {
+        self.seller.payments.load(Ordering::SeqCst)
+    }
+
+    async fn balance(&self) -> u64 {
+        self.wallets
+            .balance(&self.wallet_id, &self.mint)
+            .await
+            .unwrap()
+            .as_u64()
+    }
+
+    /// Fails when the books do not add up, and stops the mint.
+    async fn close(self) {
+        let audit = self.ledger.audit().await.unwrap();
+        assert!(audit.is_clean(), "{audit:?}");
+        let differences = self.wallets.verify_books().await.unwrap();
+        assert!(differences.is_empty(), "{differences:?}");
+        self.lifecycle.shut_down(Duration::from_secs(5)).await;
+    }
+}
+
+fn spender(
+    ledger: &Ledger,
+    wallets: &Wallets,
+    clock: &SharedClock,
+    entropy: SharedEntropy,
+) -> Spender {
+    Spender::new(SpendParts {
+        config: SpendConfig {
+            max_price: Msat::new(1_000_000),
+            max_fee: Msat::new(20_000),
+            price_tolerance_percent: 0,
+            timeout_secs: 3,
+        },
+        ledger: ledger.clone(),
+        wallets: wallets.clone(),
+        index: Index::in_memory().unwrap(),
+        lightning: None,
+        clock: Arc::clone(clock),
+        entropy,
+    })
+    .unwrap()
+}
+
+async fn fund(wallets: &Wallets, network: &SimulatedNetwork, mint: &str, sat: u64) -> String {
+    let quote = wallets
+        .request_funding(TREASURY, mint, Sat::new(sat))
+        .await
+        .unwrap();
+    network.faucet("bank", Msat::new(sat * 2_000)).unwrap();
+    network
+        .pay(
+            "bank",
+            &quote.bolt11,
+            Msat::new(1_000),
+            Duration::from_secs(5),
+        )
+        .await;
+    wallets
+        .claim_funding(&quote.quote_id)
+        .await
+        .unwrap()
+        .unwrap();
+    let wallet = wallets
+        .create_agent_wallet(NewAgentWallet {
+            agent: "research".to_owned(),
+            limit: Sat::new(sat),
+            ttl_secs: 100_000,
+            mint: mint.to_owned(),
+        })
+        .await
+        .unwrap();
+    wallets
+        .fund_agent_wallet(&wallet.id, Sat::new(sat))
+        .await
+        .unwrap();
+    wallet.id
+}
+
+async fn serve(seller: Arc<Seller>, lifecycle: &Lifecycle) -> String {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().fallback(answer).with_state(seller);
+    lifecycle.spawn(async move {
+        axum::serve(listener, router).await.unwrap();
+    });
+    format!("http://{address}/a/data")
+}
+
+async fn answer(State(seller): State<Arc<Seller>>, request: Request<Body>) -> Response<Body> {
+    if request.uri().path() == "/v1/refund" {
+        return reply(StatusCode::NOT_FOUND, HeaderMap::new());
+    }
+    let manner = *seller.manner.lock();
+    if let Some(token) = request.headers().get("x-cashu") {
+        return take_token(&seller, manner, token.to_str().unwrap()).await;
+    }
+    if let Some(credential) = request.headers().get("authorization") {
+        return take_credential(&seller, manner, credential.to_str().unwrap()).await;
+    }
+    challenge(&seller, manner).await
+}
+
+async fn take_token(seller: &Seller, manner: Manner, token: &str) -> Response<Body> {
+    if seller.tokens.lock().iter().any(|known| known == token) {
+        return served(seller);
+    }
+    match manner {
+        Manner::Refuses => {
+            seller.tokens.lock().push(token.to_owned());
+            return reply(StatusCode::BAD_REQUEST, HeaderMap::new());
+        }
+        Manner::Fails => return reply(StatusCode::BAD_GATEWAY, HeaderMap::new()),
+        _ => {}
+    }
+    let n = seller.payments.fetch_add(1, Ordering::SeqCst);
+    let received = redeem(seller, n, token).await;
+    seller.tokens.lock().push(token.to_owned());
+    match manner {
+        Manner::GoesSilent => std::future::pending().await,
+        Manner::Refunds => {
+            let refund = seller
+                .wallets
+                .send(SendRequest {
+                    operation_id: format!("out-{n}"),
+                    wallet_id: TREASURY.to_owned(),
+                    mint: seller.mint.clone(),
+                    amount: received.amount,
+                    lock: None,
+                    cover_receiver_fee: false,
+                    reference: format!("call-{n}"),
+                    memo: String::new(),
+                })
+                .await
+                .unwrap();
+            let mut headers = HeaderMap::new();
+            headers.insert("x-cashu", refund.token.parse().unwrap());
+            reply(StatusCode::BAD_GATEWAY, headers)
+        }
+        _ => served(seller),
+    }
+}
+
+async fn redeem(seller: &Seller, n: u64, token: &str) -> Received {
+    seller
+        .wallets
+        .receive(ReceiveRequest {
+            operation_id: format!("in-{n}"),
+            wallet_id: TREASURY.to_owned(),
+            token: token.to_owned(),
+            from: Account::income("data"),
+            kind: EntryKind::Earn,
+            unlock_as: vec!["data".to_owned()],
+            reference: format!("call-{n}"),
+        })
+        .await
+        .unwrap()
+}
+
+async fn take_credential(seller: &Seller, manner: Manner, header: &str) -> Response<Body> {
+    let (_, preimage) = header.rsplit_once(':').unwrap();
+    let hash = preimage.parse::<Preimage>().unwrap().payment_hash();
+    if manner == Manner::Fails {
+        return reply(StatusCode::BAD_GATEWAY, HeaderMap::new());
+    }
+    let is_good = {
+        let mut uses = seller.uses.lock();
+        let left = uses.get_mut(&hash).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
+    };
+    if is_good {
+        served(seller)
+    } else {
+        challenge(seller, manner).await
+    }
+}
+
+async fn challenge(seller: &Seller, manner: Manner) -> Response<Body> {
+    let price = PRICE_SAT * if manner == Manner::Dear { 2 } else { 1 };
+    let mut headers = HeaderMap::new();
+    if seller.rails.contains("l402") {
+        let invoice = seller
+            .network
+            .create_invoice(
+                "seller",
+                Msat::new(price * 1_000),
+                "a call",
+                Duration::from_secs(60),
+            )
+            .await
+            .unwrap();
+        let identifier = Identifier {
+            payment_hash: invoice.payment_hash,
+            token_id: [3; 32],
+        };
+        let caveats = [
+            Caveat::new("services", "data:0").unwrap(),
+            Caveat::new("uses", "2").unwrap(),
+        ];
+        let macaroon = Issuer::new(&[9; 32]).issue(&identifier, &caveats).unwrap();
+        seller.uses.lock().insert(invoice.payment_hash, 2);
+        let challenge = Challenge::new(&macaroon, invoice.bolt11);
+        headers.insert("www-authenticate", challenge.header_value().unwrap());
+    }
+    if seller.rails.contains("nut24") {
+        let terms = CashuTerms {
+            amount: Sat::new(price),
+            unit: "sat".to_owned(),
+            mints: vec![seller.mint.clone()],
+            lock_key: Some(seller.wallets.lock_key("data").unwrap()),
+            min_locktime_secs: Some(LOCK_SECS),
+        };
+        headers.insert("x-cashu", encode(&terms, "id").unwrap().parse().unwrap());
+    }
+    reply(StatusCode::PAYMENT_REQUIRED, headers)
+}
+
+fn served(seller: &Seller) -> Response<Body> {
+    seller.served.fetch_add(1, Ordering::SeqCst);
+    reply(StatusCode::OK, HeaderMap::new())
+}
+
+fn reply(status: StatusCode, headers: HeaderMap) -> Response<Body> {
+    let mut response = Response::new(Body::from("the data"));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
