@@ -11,6 +11,7 @@
 //! else asks them.
 
 mod background;
+mod lightning;
 mod listeners;
 
 use std::fmt;
@@ -39,6 +40,7 @@ use crate::store::ledger::Ledger;
 use crate::transfer::{Reconciled, TransferParts, Transfers};
 use crate::wallet::{MintTrust, RecoveryReport, Wallets};
 
+pub use lightning::open_lightning;
 pub use listeners::{Addresses, Listeners};
 
 /// New events that wait for live subscriptions of the relay endpoint.

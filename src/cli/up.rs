@@ -14,11 +14,10 @@ use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
 use super::{Context, Output};
 use crate::access::{IssueRequest, Permission, Request, Tier};
-use crate::app::{Addresses, App, AppParts, Listeners};
+use crate::app::{Addresses, App, AppParts, Listeners, open_lightning};
 use crate::clock::{Clock, SystemClock, SystemEntropy};
-use crate::config::{Config, LightningKind, NodeSeed};
+use crate::config::NodeSeed;
 use crate::lifecycle::Lifecycle;
-use crate::lightning::LightningBackend;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {}
@@ -30,7 +29,8 @@ impl Arguments {
         let listeners = Listeners::bind(&mut config)
             .await
             .map_err(|error| Fault::new("bad_config", format!("{error:#}")))?;
-        let lightning = lightning(&config)?;
+        let lightning = open_lightning(&config, Arc::new(SystemClock), Arc::new(SystemEntropy))
+            .map_err(|error| Fault::new("bad_config", format!("{error:#}")))?;
         let data_dir = config.data_dir.clone();
         let app = App::build(
             config,
@@ -132,33 +132,4 @@ fn write_private(path: &Path, text: &str) -> Result<(), Fault> {
     file.write_all(b"\n")?;
     std::fs::rename(&new, path)?;
     Ok(())
-}
-
-fn lightning(config: &Config) -> Result<Option<Arc<dyn LightningBackend>>, Fault> {
-    match config.lightning.backend {
-        LightningKind::None => Ok(None),
-        LightningKind::Simulated => simulated(config).map(Some),
-    }
-}
-
-#[cfg(feature = "sandbox")]
-fn simulated(config: &Config) -> Result<Arc<dyn LightningBackend>, Fault> {
-    use crate::lightning::simulated::{SimulatedBackend, SimulatedNetwork};
-
-    let path = config.data_dir.join("simulated-lightning.json");
-    let network = SimulatedNetwork::open(
-        Some(path.as_path()),
-        Arc::new(SystemClock),
-        Arc::new(SystemEntropy),
-    )
-    .map_err(|error| Fault::from(anyhow::Error::new(error)))?;
-    Ok(Arc::new(SimulatedBackend::new(network, "node")))
-}
-
-#[cfg(not(feature = "sandbox"))]
-fn simulated(_config: &Config) -> Result<Arc<dyn LightningBackend>, Fault> {
-    Err(Fault::new(
-        "bad_config",
-        "this program was built without simulated parts: set lightning.backend = \"none\"",
-    ))
 }
