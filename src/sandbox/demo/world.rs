@@ -292,7 +292,10 @@ async fn write_agents(folder: &Path, lifecycle: &Lifecycle) -> anyhow::Result<()
         agent.summary = format!("{summary} (sample agent, play money)");
         agent.rails = vec![rail.to_owned()];
         agent.topics = vec!["ai-agent".to_owned(), name.to_owned()];
-        agent.uses = if name == "data" { 3 } else { 1 };
+        if sample == Sample::Data {
+            agent.method = "GET".to_owned();
+            agent.uses = 3;
+        }
         agent.save(folder)?;
     }
     Ok(())
