@@ -28,6 +28,9 @@ const QUIETER: &[&str] = &[
     "h2=warn",
 ];
 
+/// Libraries that log secrets: `macaroon` the signatures that are credentials.
+const SILENT: &[&str] = &["macaroon"];
+
 /// What a process says when `FERIA_LOG` is not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verbosity {
@@ -56,11 +59,26 @@ pub fn init(verbosity: Verbosity) {
     };
 }
 
-/// Returns `chosen` after the defaults for libraries, so that it overrides them.
+/// Returns `chosen` after the defaults for libraries, so that it overrides them,
+/// and before what must never be logged, which overrides it.
 fn directives(chosen: &str) -> String {
     let mut directives = QUIETER.join(",");
+    // A directive for one of its modules would be more exact than ours, and win.
+    let allowed = chosen.split(',').filter(|directive| {
+        !SILENT
+            .iter()
+            .any(|library| directive.trim_start().starts_with(library))
+    });
+    for directive in allowed {
+        directives.push(',');
+        directives.push_str(directive);
+    }
     directives.push(',');
-    directives.push_str(chosen);
+    let silent: Vec<String> = SILENT
+        .iter()
+        .map(|library| format!("{library}=off"))
+        .collect();
+    directives.push_str(&silent.join(","));
     directives
 }
 
@@ -73,7 +91,14 @@ mod tests {
         let directives = directives("debug,cdk=trace");
 
         assert!(directives.starts_with("cdk=warn,"));
-        assert!(directives.ends_with(",debug,cdk=trace"));
+        assert!(directives.ends_with(",debug,cdk=trace,macaroon=off"));
         assert!(EnvFilter::try_new(directives).is_ok());
+    }
+
+    #[test]
+    fn what_logs_secrets_cannot_be_switched_on() {
+        let directives = directives("info,macaroon=trace, macaroon::verifier=trace,feria=debug");
+
+        assert!(directives.ends_with(",info,feria=debug,macaroon=off"));
     }
 }

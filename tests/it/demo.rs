@@ -3,6 +3,7 @@
 #[path = "../support/demo_process.rs"]
 mod demo_process;
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -107,4 +108,61 @@ fn a_killed_demo_recovers_on_its_folder() {
     let ended = demo_process::run_to_end(folder.path());
 
     demo_process::assert_conserved(&ended);
+}
+
+/// Returns every text of `column` in the ledgers under `folder`.
+fn column(folder: &Path, sql: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for node in ["buyer", "seller"] {
+        let ledger = rusqlite::Connection::open(folder.join(node).join("ledger.db")).unwrap();
+        let mut select = ledger.prepare(sql).unwrap();
+        let rows = select.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        found.extend(rows.map(Result::unwrap));
+    }
+    found
+}
+
+/// Returns the texts that a process wrote beside its databases, and its logs.
+fn writings(folder: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        // The seed is the one secret that belongs into a file, and the simulated
+        // Lightning network keeps the preimages of its invoices.
+        if path.is_dir() {
+            writings(&path, into);
+        } else if !name.contains(".db") && name != "seed" && name != "lightning.jsonl" {
+            into.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_logged_or_left_beside_the_databases() {
+    let folder = tempfile::tempdir().unwrap();
+    let filter = "trace,cdk=trace,cashu=trace,macaroon=trace,macaroon::verifier=trace";
+
+    let ended = demo_process::run_with(folder.path(), &[("FERIA_LOG", filter)]);
+
+    demo_process::assert_conserved(&ended);
+    let mut texts = ended.stderr;
+    assert!(
+        texts.contains("TRACE") || texts.contains("DEBUG"),
+        "{texts}"
+    );
+    writings(folder.path(), &mut texts);
+    let texts = texts.to_lowercase();
+    let mut secrets = column(folder.path(), "SELECT hex(preimage) FROM credentials");
+    secrets.extend(column(folder.path(), "SELECT token FROM credentials"));
+    assert!(!secrets.is_empty());
+    secrets.extend(column(
+        folder.path(),
+        "SELECT json_extract(proof, '$.secret') FROM proofs WHERE proof IS NOT NULL",
+    ));
+    // Tokens in both versions, and what every Nostr secret key begins with.
+    secrets.extend(["cashuAey", "cashuBo2", "cashuBp", "nsec1"].map(str::to_owned));
+    for secret in secrets {
+        let found = texts.find(&secret.to_lowercase());
+        assert!(found.is_none(), "a secret is in the logs at byte {found:?}");
+    }
 }

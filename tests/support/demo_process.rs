@@ -16,22 +16,32 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-fn spawn(data_dir: &Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_feria"))
+fn command(data_dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_feria"));
+    command
         .args(["demo", "--once", "--json", "--data-dir"])
         .arg(data_dir)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("start the demo")
+        .stderr(Stdio::piped());
+    command
+}
+
+fn spawn(data_dir: &Path) -> Child {
+    command(data_dir).spawn().expect("start the demo")
 }
 
 /// Runs the demo on `data_dir` to its end.
 pub(crate) fn run_to_end(data_dir: &Path) -> Ended {
-    let output = spawn(data_dir)
-        .wait_with_output()
-        .expect("wait for the demo");
+    run_with(data_dir, &[])
+}
+
+/// Runs the demo on `data_dir` to its end, with these environment variables.
+pub(crate) fn run_with(data_dir: &Path, variables: &[(&str, &str)]) -> Ended {
+    let output = command(data_dir)
+        .envs(variables.iter().copied())
+        .output()
+        .expect("run the demo");
     Ended {
         success: output.status.success(),
         report: serde_json::from_slice(&output.stdout).ok(),
