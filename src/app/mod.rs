@@ -13,8 +13,10 @@
 mod background;
 mod lightning;
 mod listeners;
+mod lock;
 
 use std::fmt;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,6 +138,8 @@ pub struct App {
     live: broadcast::Sender<Arc<Event>>,
     inboxes: background::Inboxes,
     lifecycle: Lifecycle,
+    /// Held for as long as anything of the node may write to its folder.
+    _lock: File,
 }
 
 impl fmt::Debug for App {
@@ -155,6 +159,7 @@ impl App {
     /// When a store cannot be opened, a part cannot be built, or recovery fails.
     pub async fn build(config: Config, parts: AppParts) -> anyhow::Result<Self> {
         refuse_pretended_parts(&config, &parts)?;
+        let lock = lock::take(&config.data_dir)?;
         let ledger = Ledger::open(&config.data_dir.join("ledger.db"))
             .context("open the ledger; if it is damaged, restore it from the backup")?;
         let index = Index::open(&config.data_dir.join("index.db"))
@@ -236,6 +241,7 @@ impl App {
             live,
             inboxes: background::Inboxes::new(parts.lifecycle.clone()),
             lifecycle: parts.lifecycle,
+            _lock: lock,
         };
         app.recovered = app.recover().await?;
         Ok(app)
