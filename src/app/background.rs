@@ -22,6 +22,8 @@ use crate::wallet::TREASURY;
 const REDEEM_EVERY: Duration = Duration::from_secs(20);
 /// Closes agent wallets that are past their end.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
+/// Asks what became of operations and purchases whose outcome is open.
+const RECOVER_EVERY: Duration = Duration::from_secs(60);
 /// Asks what became of ecash on its way, and opens inboxes for new agents.
 const TRANSFER_EVERY: Duration = Duration::from_secs(30);
 /// Publishes own listings again, well before they expire.
@@ -134,6 +136,11 @@ impl App {
                 }
             }
         });
+        let node = Arc::clone(&self.node);
+        every(lifecycle, RECOVER_EVERY, move || {
+            let node = Arc::clone(&node);
+            async move { recover(&node).await }
+        });
         let (node, inboxes) = (Arc::clone(&self.node), self.inboxes.clone());
         every(lifecycle, TRANSFER_EVERY, move || {
             let (node, inboxes) = (Arc::clone(&node), inboxes.clone());
@@ -158,6 +165,31 @@ impl App {
                 }
             }
         });
+    }
+}
+
+/// Settles what is open and nobody works on; the wallets first, because
+/// purchases ask them.
+async fn recover(node: &Node) {
+    match node.wallets.recover().await {
+        Ok(report) if report.completed.is_empty() && report.rolled_back.is_empty() => {}
+        Ok(report) => tracing::info!(
+            completed = report.completed.len(),
+            rolled_back = report.rolled_back.len(),
+            "open ecash operations were settled"
+        ),
+        Err(error) => {
+            tracing::warn!(%error, "open ecash operations could not be settled; trying again");
+        }
+    }
+    match node.spender.recover().await {
+        Ok(report) if report.paid.is_empty() && report.released.is_empty() => {}
+        Ok(report) => tracing::info!(
+            paid = report.paid.len(),
+            released = report.released.len(),
+            "open purchases were settled"
+        ),
+        Err(error) => tracing::warn!(%error, "open purchases could not be settled; trying again"),
     }
 }
 
