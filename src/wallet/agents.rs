@@ -295,17 +295,31 @@ impl Engine {
 
     /// Closes the wallet if nothing of it is open. What is left is worth less
     /// than the mint's fee: it is booked as one. Returns that, or `None` if
-    /// something is open.
+    /// something is open, or came in since the last sweep.
+    ///
+    /// # Errors
+    /// When the mint does not name the keyset of a proof: what that costs, and so
+    /// whether it is dust, is not known.
     async fn try_close(&self, wallet: &WalletRow) -> Result<Option<Sat>, WalletError> {
+        let keys = self.pool.keys(&wallet.mint).await?;
         let wallet = wallet.clone();
         let now = self.clock.now();
-        Ok(self
-            .ledger
+        self.ledger
             .write("close wallet", move |transaction| {
                 for row in operations::list_open(transaction, None)? {
                     if Operation::read(row)?.involves(&wallet.id) {
-                        return Ok(None);
+                        return Ok(Ok(None));
                     }
+                }
+                let unspent = proofs::list_unspent(transaction, &wallet.id, &wallet.mint)?;
+                if let Some(keyset) = super::planning::unknown_keyset(&unspent, &keys) {
+                    return Ok(Err(WalletError::MintUnavailable {
+                        mint: wallet.mint.clone(),
+                        reason: format!("no keyset {keyset}"),
+                    }));
+                }
+                if super::planning::is_worth_sweeping(&unspent, &keys) {
+                    return Ok(Ok(None));
                 }
                 let dust = Sat::new(proofs::sum_of_wallet(
                     transaction,
@@ -325,9 +339,9 @@ impl Engine {
                 if wallets::replace_state(transaction, &wallet.id, "closed")? {
                     audit_chain::append(transaction, &wallet.id, now, "closed", 0, "")?;
                 }
-                Ok(Some(dust))
+                Ok(Ok(Some(dust)))
             })
-            .await?)
+            .await?
     }
 
     pub(crate) async fn close_expired(&self) -> Result<Vec<(String, Swept)>, WalletError> {

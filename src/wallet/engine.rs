@@ -22,6 +22,9 @@ use crate::store::ledger::operations::{self, TokenOutRow};
 use crate::store::ledger::proofs::{self, ProofRow};
 use crate::store::ledger::{Ledger, audit_chain};
 
+/// How long a request whose answer was lost may still reach its mint, in seconds:
+/// until then, ecash that the mint calls unspent proves nothing.
+const LATE_ARRIVAL_SECS: u64 = 60;
 /// Counters left out at once when the mint knows some that we do not.
 const SKIPPED_COUNTERS: u32 = 1_000;
 
@@ -36,6 +39,7 @@ pub(crate) struct Engine {
     /// Names this run of the node: the one whose memory holds the agents' proofs.
     pub(crate) incarnation: String,
     pub(crate) gates: Gates,
+    pub(crate) doubts: Doubts,
     /// How long a melt is waited for.
     pub(crate) melt_patience_millis: AtomicU64,
     /// Rings when an operation ended, so that proofs may have come free.
@@ -66,6 +70,34 @@ impl Gates {
     }
 }
 
+/// When the last request of an operation that is still open went out, in this run.
+///
+/// The requests of an earlier run went down with it, so nothing is kept of them.
+#[derive(Debug, Default)]
+pub(crate) struct Doubts {
+    posted: Mutex<HashMap<String, u64>>,
+}
+
+impl Doubts {
+    /// Notes, before it goes out, that a request of `id` is on its way.
+    pub(crate) fn posted(&self, id: &str, now: u64) {
+        self.posted.lock().insert(id.to_owned(), now);
+    }
+
+    /// Forgets an operation that ended.
+    fn ended(&self, id: &str) {
+        self.posted.lock().remove(id);
+    }
+
+    /// Returns whether a request of `id` may reach its mint only now.
+    pub(crate) fn may_arrive(&self, id: &str, now: u64) -> bool {
+        self.posted
+            .lock()
+            .get(id)
+            .is_some_and(|at| now < at.saturating_add(LATE_ARRIVAL_SECS))
+    }
+}
+
 /// What one verified request brought in.
 pub(crate) struct Harvest {
     pub(crate) own: Vec<ProofRow>,
@@ -90,6 +122,34 @@ impl Engine {
         Ok(found)
     }
 
+    /// Corrects an error that says "nothing moved": with an operation of this id
+    /// that is open or done, the caller must not act as if it were true.
+    pub(crate) async fn unless_begun<T>(
+        &self,
+        id: &str,
+        result: Result<T, WalletError>,
+    ) -> Result<T, WalletError> {
+        match result {
+            Err(
+                WalletError::MintUnavailable { .. }
+                | WalletError::UntrustedMint(_)
+                | WalletError::Refused(_)
+                | WalletError::Insufficient { .. }
+                | WalletError::NoWallet(_),
+            ) => {
+                let is_begun = self
+                    .find(id)
+                    .await?
+                    .is_some_and(|operation| operation.state != "failed");
+                if is_begun {
+                    return Err(WalletError::Unknown(id.to_owned()));
+                }
+                result
+            }
+            _ => result,
+        }
+    }
+
     /// Ends `operation` as done with what it brought. Returns what the journal
     /// says, which is an earlier outcome if there is one.
     pub(crate) async fn commit(
@@ -99,7 +159,7 @@ impl Engine {
         outcome: Outcome,
     ) -> Result<Outcome, WalletError> {
         let operation = operation.clone();
-        let now = self.clock.now();
+        let (id, now) = (operation.id.clone(), self.clock.now());
         let outcome = self
             .ledger
             .write("complete operation", move |transaction| {
@@ -118,6 +178,7 @@ impl Engine {
                 Ok(outcome)
             })
             .await?;
+        self.doubts.ended(&id);
         self.changed.notify_waiters();
         Ok(outcome)
     }
@@ -129,7 +190,7 @@ impl Engine {
         fault: TokenFault,
     ) -> Result<(), WalletError> {
         let operation = operation.clone();
-        let now = self.clock.now();
+        let (id, now) = (operation.id.clone(), self.clock.now());
         self.ledger
             .write("roll operation back", move |transaction| {
                 let text = json(&Outcome::Failed { fault }, "outcome")?;
@@ -141,6 +202,7 @@ impl Engine {
                 Ok(())
             })
             .await?;
+        self.doubts.ended(&id);
         self.changed.notify_waiters();
         Ok(())
     }

@@ -15,6 +15,7 @@ use super::select::split;
 use super::swap::restored;
 use super::types::{FundingQuote, MintKeys, Received, TokenFault, WalletError};
 use crate::clock::random_id;
+use crate::crash;
 use crate::store::StoreError;
 use crate::store::ledger::operations::{self, FundingRow, Tx};
 use crate::store::ledger::{proofs, wallets};
@@ -201,11 +202,13 @@ impl Engine {
                 .sign(&self.seeds.quote_key(nonce)?)
                 .map_err(|_| WalletError::Unknown(operation.id.clone()))?;
         }
+        crash::point("wallet.issue.planned");
         let answer = link
             .ask(|client| async move { client.post_mint(&PaymentMethod::BOLT11, request).await })
             .await;
         match answer {
             Ok(answer) => {
+                crash::point("wallet.issue.answered");
                 self.complete(link, operation, &outputs, answer.signatures)
                     .await
             }

@@ -27,6 +27,7 @@ use super::plan::{Operation, Outcome, PlannedOutput, Purpose, messages};
 use super::planning::{Planned, SpendOrder, Target};
 use super::swap::{input_ys, proof, proof_row};
 use super::types::{KeysetKeys, MeltOffer, MeltOutcome, TokenFault, WalletError};
+use crate::crash;
 use crate::store::ledger::{Account, proofs};
 
 /// The first and the longest pause between two questions about a pending payment.
@@ -183,11 +184,14 @@ impl Engine {
         let inputs = self.reserved(operation).await?;
         let blanks = (!outputs.is_empty()).then(|| messages(&outputs));
         let request = MeltRequest::new(quote_id.clone(), inputs, blanks);
+        self.doubts.posted(&operation.id, self.clock.now());
+        crash::point("wallet.melt.planned");
         let answer = link
             .ask_within(self.patience(), |client| async move {
                 client.post_melt(&PaymentMethod::BOLT11, request).await
             })
             .await;
+        crash::point("wallet.melt.answered");
         match answer {
             Ok(MeltQuoteResponse::Bolt11(quote)) if quote.state == MeltQuoteState::Paid => {
                 self.finish_melt(&link, operation, &outputs, quote).await
@@ -262,7 +266,8 @@ impl Engine {
                 self.finish_melt(&link, operation, &outputs, quote).await
             }
             MeltQuoteState::Unpaid | MeltQuoteState::Failed
-                if self.is_untouched(&link, operation).await =>
+                if !self.doubts.may_arrive(&operation.id, self.clock.now())
+                    && self.is_untouched(&link, operation).await =>
             {
                 let fault = TokenFault::Mint("the mint did not pay".to_owned());
                 self.fail_melt(operation, fault).await

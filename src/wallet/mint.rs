@@ -48,8 +48,13 @@ pub(crate) enum MintFault {
     AlreadySigned,
     /// The keyset is not the active one any more, or not known.
     KeysetRefused,
-    /// Any other answer.
+    /// Any other refusal of the mint.
     Refused(String),
+    /// Something before the mint (a proxy, a limit on requests) turned the request
+    /// away: it says nothing about the ecash, and was not carried out.
+    Blocked(String),
+    /// The mint answered with an error that does not say whether it was carried out.
+    Unclear(String),
 }
 
 impl MintFault {
@@ -65,15 +70,19 @@ impl MintFault {
             {
                 Self::NotSent(reason.clone())
             }
-            // A refusal without an error body of NUT-00 still comes from the mint
-            // (or the proxy before it) instead of it doing the work.
-            E::HttpError(Some(status @ 400..=499), _) => Self::Refused(format!("HTTP {status}")),
+            // Without an error body of NUT-00 it is not the mint that speaks. 408 is
+            // what a proxy says that gave up waiting for the mint.
+            E::HttpError(Some(status @ 400..=499), _) if *status != 408 => {
+                Self::Blocked(format!("HTTP {status}"))
+            }
             E::HttpError(status, reason) => Self::Lost(match status {
                 Some(status) => format!("HTTP {status}"),
                 None => reason.chars().take(200).collect(),
             }),
             E::Timeout => Self::Lost("timed out".to_owned()),
             E::SerdeJsonError(error) => Self::Lost(error.to_string()),
+            // Mints answer so to faults of their own, after the work was done too.
+            E::UnknownErrorResponse(reason) => Self::Unclear(reason.chars().take(300).collect()),
             other => Self::Refused(other.to_string().chars().take(300).collect()),
         }
     }
@@ -81,7 +90,10 @@ impl MintFault {
     /// As the error of a request that could not have moved money.
     pub(crate) fn into_read_error(self, mint: &str) -> WalletError {
         match self {
-            Self::NotSent(reason) | Self::Lost(reason) => WalletError::MintUnavailable {
+            Self::NotSent(reason)
+            | Self::Lost(reason)
+            | Self::Blocked(reason)
+            | Self::Unclear(reason) => WalletError::MintUnavailable {
                 mint: mint.to_owned(),
                 reason,
             },
@@ -95,9 +107,11 @@ impl MintFault {
             Self::Pending => TokenFault::Pending,
             Self::AlreadySigned => TokenFault::Mint("outputs signed before".to_owned()),
             Self::KeysetRefused => TokenFault::Mint("keyset not active or not known".to_owned()),
-            Self::NotSent(reason) | Self::Lost(reason) | Self::Refused(reason) => {
-                TokenFault::Mint(reason)
-            }
+            Self::NotSent(reason)
+            | Self::Lost(reason)
+            | Self::Refused(reason)
+            | Self::Blocked(reason)
+            | Self::Unclear(reason) => TokenFault::Mint(reason),
         }
     }
 }

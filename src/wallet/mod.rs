@@ -73,7 +73,7 @@ use tokio::sync::Notify;
 
 use crate::clock::{SharedClock, SharedEntropy, random_id};
 use crate::store::ledger::{Account, Ledger, operations, proofs};
-use engine::{Engine, Gates};
+use engine::{Doubts, Engine, Gates};
 use keys::Seeds;
 use mint::{MintPool, normalize};
 
@@ -110,6 +110,7 @@ impl Wallets {
                 clock,
                 entropy,
                 gates: Gates::default(),
+                doubts: Doubts::default(),
                 melt_patience_millis: AtomicU64::new(millis(MELT_PATIENCE)),
                 changed: Notify::new(),
             }),
@@ -190,7 +191,9 @@ impl Wallets {
     /// [`WalletError::Unknown`] leaves the operation open: call again with the
     /// same id. Every other error means that nothing was spent.
     pub async fn send(&self, request: SendRequest) -> Result<SentToken, WalletError> {
-        self.engine.send(request).await
+        let id = request.operation_id.clone();
+        let sent = self.engine.send(request).await;
+        self.engine.unless_begun(&id, sent).await
     }
 
     /// Redeems a token.
@@ -199,7 +202,9 @@ impl Wallets {
     /// [`WalletError::Refused`] says what is wrong with it; after
     /// [`WalletError::Unknown`] call again with the same id.
     pub async fn receive(&self, request: ReceiveRequest) -> Result<Received, WalletError> {
-        self.engine.receive(request).await
+        let id = request.operation_id.clone();
+        let received = self.engine.receive(request).await;
+        self.engine.unless_begun(&id, received).await
     }
 
     /// Books an in-flight token as gone to `to` (expense:…, external:…, owed:…). Idempotent.

@@ -273,7 +273,10 @@ fn choose(candidates: &[Candidate], target: Target) -> Result<(Vec<usize>, u64),
         Target::Sat(target) => select(candidates, target).map_err(|short| short.needed),
         Target::All => {
             let all = &candidates[..candidates.len().min(MAX_INPUTS)];
-            let sum_ppk = all.iter().map(|candidate| candidate.fee_ppk).sum();
+            let sum_ppk = all
+                .iter()
+                .map(|candidate| candidate.fee_ppk)
+                .fold(0, u64::saturating_add);
             let sum: u64 = all.iter().map(|candidate| candidate.amount).sum();
             if sum <= fee(sum_ppk) {
                 return Err(fee(sum_ppk).saturating_add(1));
@@ -291,6 +294,17 @@ pub(crate) fn estimate(
     target: u64,
 ) -> Result<u64, u64> {
     choose(&candidates(unspent, keys), Target::Sat(target)).map(|(_, fee_sat)| fee_sat)
+}
+
+/// The keyset of a proof that the mint does not list, if there is one.
+pub(crate) fn unknown_keyset<'a>(
+    unspent: &'a [([u8; 33], String, u64)],
+    keys: &MintKeys,
+) -> Option<&'a str> {
+    unspent
+        .iter()
+        .map(|(_, keyset_id, _)| keyset_id.as_str())
+        .find(|id| !keys.keysets.keys().any(|known| known.to_string() == *id))
 }
 
 /// Whether sweeping these proofs brings in anything.

@@ -300,13 +300,13 @@ fn plan_incoming(
         .proofs
         .iter()
         .map(|proof| u64::from(proof.amount))
-        .sum();
+        .fold(0, u64::saturating_add);
     let sum_ppk = incoming
         .proofs
         .iter()
         .filter_map(|proof| keys.keysets.get(&proof.keyset_id))
         .map(|keyset| keyset.input_fee_ppk)
-        .sum();
+        .fold(0, u64::saturating_add);
     let fee_sat = fee(sum_ppk);
     if input_sat <= fee_sat {
         return refused(TokenFault::Dust);

@@ -136,12 +136,12 @@ impl Engine {
             Ok(Fate::Done(signatures)) => {
                 self.complete(&link, operation, &outputs, signatures).await
             }
-            Ok(Fate::Untouched) => {
+            Ok(Fate::Untouched) if !self.doubts.may_arrive(&operation.id, self.clock.now()) => {
                 let fault = TokenFault::Mint(send::NOT_CARRIED_OUT.to_owned());
                 self.roll_back(operation, fault.clone()).await?;
                 Ok(Outcome::Failed { fault })
             }
-            Ok(Fate::SpentElsewhere | Fate::Pending) | Err(_) => {
+            Ok(Fate::Untouched | Fate::SpentElsewhere | Fate::Pending) | Err(_) => {
                 Err(WalletError::Unknown(operation.id.clone()))
             }
         }

@@ -31,6 +31,11 @@ const ROUNDS: usize = 2;
 /// The outcome of a spend that was planned, found untouched, and given up.
 pub(crate) const NOT_CARRIED_OUT: &str = "not carried out";
 
+/// The operation that takes the token of `sent_id` home.
+fn reclaim_id(sent_id: &str) -> String {
+    format!("reclaim:{sent_id}")
+}
+
 impl Engine {
     pub(crate) async fn send(&self, request: SendRequest) -> Result<SentToken, WalletError> {
         if request.amount == Sat::ZERO {
@@ -193,6 +198,12 @@ impl Engine {
                 ) else {
                     return Ok(false);
                 };
+                // A token that is being taken home is not gone: the reclaim books it.
+                let is_coming_home = operations::find(transaction, &reclaim_id(&id))?
+                    .is_some_and(|row| row.state == "planned");
+                if is_coming_home {
+                    return Ok(false);
+                }
                 if !operations::decide_token_out(transaction, &id, "settled")? {
                     return Ok(true);
                 }
@@ -256,6 +267,15 @@ impl Engine {
             .token_out(operation_id)
             .await?
             .ok_or_else(|| WalletError::Unknown(operation_id.to_owned()))?;
+        // What our own reclaim spends is spent at the mint, and yet ours: calling
+        // `reclaim` again tells what came of it.
+        let is_coming_home = self
+            .find(&reclaim_id(operation_id))
+            .await?
+            .is_some_and(|reclaim| reclaim.state != "failed");
+        if is_coming_home {
+            return Ok(InFlightState::Unspent);
+        }
         let link = self.pool.link(&operation.mint)?;
         let ys = self
             .handed_proofs(&operation)
@@ -281,7 +301,7 @@ impl Engine {
             .token_out(operation_id)
             .await?
             .ok_or_else(|| WalletError::Unknown(operation_id.to_owned()))?;
-        let id = format!("reclaim:{operation_id}");
+        let id = reclaim_id(operation_id);
         if token.state == "settled" {
             return Err(WalletError::Refused(TokenFault::AlreadySpent));
         }

@@ -12,6 +12,7 @@ use super::engine::{Engine, Harvest};
 use super::mint::{MintFault, MintLink};
 use super::plan::{Operation, Outcome, PlannedOutput, Purpose, messages};
 use super::types::{KeysetKeys, TokenFault, WalletError};
+use crate::crash;
 use crate::store::ledger::proofs::ProofRow;
 
 /// Whether the request of an operation may have reached the mint before.
@@ -49,16 +50,19 @@ impl Engine {
         let outputs = operation.outputs(&self.seeds)?;
         let mut posting = posting;
         for _ in 0..2 {
+            self.doubts.posted(&operation.id, self.clock.now());
             let request = SwapRequest::new(inputs.clone(), messages(&outputs));
+            crash::point("wallet.swap.planned");
             let fault = match link.swap(request).await {
                 Ok(signatures) => {
+                    crash::point("wallet.swap.answered");
                     return self.complete(&link, operation, &outputs, signatures).await;
                 }
                 Err(fault) => fault,
             };
             let is_first = posting == Posting::First;
             match fault {
-                MintFault::NotSent(reason) if is_first => {
+                MintFault::NotSent(reason) | MintFault::Blocked(reason) if is_first => {
                     self.roll_back(operation, TokenFault::Mint(reason.clone()))
                         .await?;
                     return Err(WalletError::MintUnavailable {
@@ -89,13 +93,18 @@ impl Engine {
                     return self.refuse(&link, operation, MintFault::Spent).await;
                 }
                 (
-                    Ok(Fate::Untouched | Fate::Pending),
+                    Ok(Fate::Untouched),
                     fault @ (MintFault::Refused(_)
                     | MintFault::KeysetRefused
                     | MintFault::Spent
                     | MintFault::AlreadySigned
-                    | MintFault::Pending),
+                    | MintFault::Unclear(_)),
                 ) => return self.refuse(&link, operation, fault).await,
+                // Pending by something else; after an earlier request it may be ours
+                // that is still being worked on.
+                (Ok(Fate::Untouched | Fate::Pending), fault @ MintFault::Pending) if is_first => {
+                    return self.refuse(&link, operation, fault).await;
+                }
                 // Nobody carried it out: the same request again can only have the
                 // same effect.
                 (Ok(Fate::Untouched), _) => {}
@@ -178,7 +187,9 @@ impl Engine {
             amount_sat,
             fee_sat: operation.plan.fee_sat,
         };
-        self.commit(operation, harvest, outcome).await
+        let outcome = self.commit(operation, harvest, outcome).await;
+        crash::point("wallet.done");
+        outcome
     }
 }
 
@@ -211,7 +222,6 @@ pub(crate) async fn restored(
 }
 
 /// Checks every signature and unblinds it; `None` if one is not what was asked for.
-///
 pub(crate) fn harvest(
     operation: &Operation,
     keyset: &KeysetKeys,

@@ -18,6 +18,7 @@ use feria_paywall::amount::{Msat, Sat};
 
 mod agents;
 mod crash;
+mod doubt;
 mod line;
 mod melts;
 

@@ -16,6 +16,10 @@ pub(super) enum Cut {
     HoldReply,
     /// Like [`Self::HoldReply`], and the connection closes.
     CloseOnReply,
+    /// Something before the mint answers this in its place.
+    Answer(&'static str),
+    /// The mint does the work, and this is what comes back.
+    AnswerAfter(&'static str),
 }
 
 #[derive(Default)]
@@ -76,6 +80,10 @@ async fn carry(mut client: TcpStream, upstream: String, state: Arc<State>) {
                     state.reached.notify_one();
                     return std::future::pending().await;
                 }
+                if let Some(Cut::Answer(text)) = cut {
+                    client.write_all(text.as_bytes()).await.ok();
+                    return;
+                }
                 if server.write_all(&up[..length]).await.is_err() {
                     return;
                 }
@@ -83,7 +91,11 @@ async fn carry(mut client: TcpStream, upstream: String, state: Arc<State>) {
             read = server.read(&mut down) => {
                 let Ok(length @ 1..) = read else { return };
                 match cut {
-                    None | Some(Cut::HoldRequest) => {}
+                    None | Some(Cut::HoldRequest | Cut::Answer(_)) => {}
+                    Some(Cut::AnswerAfter(text)) => {
+                        client.write_all(text.as_bytes()).await.ok();
+                        return;
+                    }
                     Some(Cut::HoldReply) => {
                         state.reached.notify_one();
                         return std::future::pending().await;
