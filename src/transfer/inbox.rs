@@ -13,6 +13,7 @@ use super::inspect::{self, Readable};
 use super::message::{self, Content};
 use super::outbox::{UNANSWERED, peer_key};
 use super::{Reconciled, TransferError, Transfers, lock_label};
+use crate::crash;
 use crate::relay::Delivery;
 use crate::store::ledger::transfers::{Direction, Incoming, Step, TransferRow, TransferState};
 use crate::store::ledger::{Account, EntryKind};
@@ -187,7 +188,10 @@ impl Transfers {
             }
         }
         match self.claim(row.clone(), ys).await? {
-            Incoming::New => self.redeem(&row).await,
+            Incoming::New => {
+                crash::point("transfer.held");
+                self.redeem(&row).await
+            }
             Incoming::SameMessage(before) => self.seen_before(&before).await,
             Incoming::SameProofs | Incoming::TooMany => Ok(Taken::Duplicate),
         }
@@ -260,6 +264,7 @@ impl Transfers {
                 return Ok(Taken::Held);
             }
         };
+        crash::point("transfer.redeemed");
         let step = Step {
             amount: Some(received.amount),
             drop_token: true,
@@ -267,6 +272,7 @@ impl Transfers {
         };
         self.advance(row, HELD, TransferState::Received, step)
             .await?;
+        crash::point("transfer.received");
         self.acknowledge(row).await?;
         Ok(Taken::Received {
             amount_sat: received.amount.as_u64(),
@@ -306,6 +312,7 @@ impl Transfers {
             if !answers.iter().any(|answer| answer.accepted) {
                 return Ok(());
             }
+            crash::point("transfer.answered");
             step.is_sent = true;
         }
         self.advance(row, RECEIVED, TransferState::Acknowledged, step)

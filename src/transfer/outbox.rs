@@ -12,6 +12,7 @@ use super::message::{self, Payment};
 use super::payee::Payee;
 use super::{RESEND_AFTER, Reconciled, SendTransfer, Transfer, TransferError, Transfers};
 use crate::clock::random_id;
+use crate::crash;
 use crate::store::ledger::Account;
 use crate::store::ledger::transfers::{Direction, Step, TransferRow, TransferState};
 use crate::wallet::{InFlightState, Lock, SendRequest, SentToken, TokenFault, WalletError};
@@ -71,6 +72,7 @@ impl Transfers {
             updated_at: now,
         };
         self.parts().ledger.insert_transfer(row.clone()).await?;
+        crash::point("transfer.created");
         self.dispatch(&row, &order.from_keys).await?;
         let row = self.parts().ledger.find_transfer(&row.id).await?;
         row.map(Transfer::from)
@@ -126,7 +128,10 @@ impl Transfers {
     /// whether a relay of the payee has it.
     async fn dispatch(&self, row: &TransferRow, keys: &Keys) -> Result<bool, TransferError> {
         let sent = match self.make_token(row).await {
-            Ok(sent) => sent,
+            Ok(sent) => {
+                crash::point("transfer.locked");
+                sent
+            }
             Err(error @ (WalletError::Unknown(_) | WalletError::Store(_))) => {
                 return Err(error.into());
             }
@@ -181,6 +186,7 @@ impl Transfers {
             .filter(|answer| !answer.accepted)
             .map(|answer| format!("{}: {}", answer.relay, answer.message))
             .collect();
+        crash::point("transfer.published");
         let is_sent = answers.iter().any(|answer| answer.accepted);
         let step = Step {
             is_sent,
@@ -190,6 +196,7 @@ impl Transfers {
         if is_sent {
             self.advance(row, UNANSWERED, TransferState::Sent, step)
                 .await?;
+            crash::point("transfer.sent");
         } else {
             self.advance(row, CREATED, TransferState::Created, step)
                 .await?;
@@ -255,6 +262,11 @@ impl Transfers {
         match wallets.token(&operation).await {
             Ok(Some(_)) => {}
             Ok(None) if now < locktime => return self.send_again(&row, report).await,
+            // The mint has not said whether it made the token: it may be there yet.
+            Ok(None) if self.parts().ledger.is_operation_open(&operation).await? => {
+                report.open += 1;
+                return Ok(());
+            }
             Ok(None) => {
                 let step = detail("given up before any ecash was made".to_owned());
                 self.advance(&row, UNDECIDED, TransferState::Failed, step)
@@ -274,6 +286,7 @@ impl Transfers {
                     .advance(&row, UNDECIDED, state, Step::default())
                     .await?
                 {
+                    crash::point("transfer.reclaiming");
                     self.bring_home(&row, report).await?;
                 }
                 Ok(())
@@ -318,6 +331,7 @@ impl Transfers {
         let from = &[TransferState::Reclaiming];
         match self.parts().wallets.reclaim(&operation_id(&row.id)).await {
             Ok(_) => {
+                crash::point("transfer.reclaimed");
                 let step = detail(String::new());
                 self.advance(row, from, TransferState::Reclaimed, step)
                     .await?;
@@ -344,6 +358,7 @@ impl Transfers {
         let to = Account::external("transfers");
         let operation = operation_id(&row.id);
         self.parts().wallets.settle(&operation, to).await?;
+        crash::point("transfer.settled");
         let step = detail(String::new());
         self.advance(row, from, TransferState::Claimed, step)
             .await?;
