@@ -120,6 +120,13 @@ impl Core {
             if still_owed.is_none() {
                 return Err(WalletError::Refused(TokenFault::AlreadySpent).into());
             }
+            if self.ledger.is_unredeemed(owed.payment).await? {
+                return Err(WalletError::MintUnavailable {
+                    mint: owed.mint.clone(),
+                    reason: "the token that paid is not redeemed yet".to_owned(),
+                }
+                .into());
+            }
         }
         let sent = match self.wallets.token(&operation_id).await? {
             Some(sent) => sent,
@@ -130,7 +137,7 @@ impl Core {
             .settle(&operation_id, Account::owed(&owed.agent))
             .await?;
         self.ledger
-            .finish_pay_out(owed.call_id.clone(), self.now())
+            .finish_pay_out(owed.call_id.clone(), sent.amount, self.now())
             .await?;
         Ok(PaidOut {
             token: sent.token,

@@ -4,7 +4,7 @@ use feria_paywall::amount::Sat;
 use feria_paywall::journal::PaymentKey;
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::Ledger;
+use super::{Account, Entry, EntryKind, Ledger};
 use crate::store::StoreError;
 
 /// Value owed to the payer of one call.
@@ -79,14 +79,46 @@ impl Ledger {
         .await
     }
 
-    /// Records that what `call_id` owed was handed out; the wallet has booked it.
-    pub(crate) async fn finish_pay_out(&self, call_id: String, now: u64) -> Result<(), StoreError> {
+    /// Records that what `call_id` owed was handed out as a token over `amount`; the
+    /// wallet has booked that. What is missing is the mint's fee, which the payer bore.
+    pub(crate) async fn finish_pay_out(
+        &self,
+        call_id: String,
+        amount: Sat,
+        now: u64,
+    ) -> Result<(), StoreError> {
         self.write("finish a refund", move |transaction| {
-            transaction.execute(
-                "UPDATE paid_calls SET is_paid_out = 1, updated_at = ?2 WHERE id = ?1",
-                params![call_id, now],
-            )?;
-            Ok(())
+            let owed: Option<(String, u64)> = transaction
+                .query_row(
+                    "UPDATE paid_calls SET is_paid_out = 1, updated_at = ?2
+                     WHERE id = ?1 AND is_paid_out = 0 RETURNING agent, owed_sat",
+                    params![call_id, now],
+                    |row| Ok((row.get(0)?, row.get(1)?)),
+                )
+                .optional()?;
+            let Some((agent, owed)) = owed else {
+                return Ok(());
+            };
+            let fee = Sat::new(owed).saturating_sub(amount);
+            Entry::new(EntryKind::Refund, call_id, now)
+                .memo("the mint's fee, borne by the payer")
+                .debit(Account::owed(&agent), fee)
+                .credit(Account::fees("ecash"), fee)
+                .post(transaction)
+        })
+        .await
+    }
+
+    /// Returns whether the token of `payment` was accepted offline and its mint has
+    /// not given anything for it yet.
+    pub(crate) async fn is_unredeemed(&self, payment: PaymentKey) -> Result<bool, StoreError> {
+        self.read(move |connection| {
+            Ok(connection
+                .prepare_cached(
+                    "SELECT 1 FROM vault_tokens
+                     WHERE payment_key = ?1 AND state IN ('held', 'redeeming')",
+                )?
+                .exists([payment.0])?)
         })
         .await
     }

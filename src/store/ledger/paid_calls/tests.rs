@@ -234,3 +234,28 @@ async fn ecash_that_its_mint_refused_pays_for_no_retry_and_no_refund() {
     assert_eq!(msat(&ledger, Account::owed("data")).await, 0);
     assert_eq!(msat(&ledger, Account::vault("https://mint.test")).await, 0);
 }
+
+#[tokio::test]
+async fn the_fee_of_a_refund_that_its_payer_bore_is_not_owed_any_more() {
+    let ledger = Ledger::in_memory().unwrap();
+    let offline = claim(Payment::Offline(token("one", &[1])));
+    ledger.claim_call(offline.clone(), rules(1)).await.unwrap();
+    let call = rules(1).call_id;
+    ledger
+        .release_call(CallId(call.clone()), NOW)
+        .await
+        .unwrap();
+    ledger.begin_pay_out(call.clone(), NOW).await.unwrap();
+    assert!(ledger.is_unredeemed(offline.payment.key()).await.unwrap());
+
+    for _ in 0..2 {
+        ledger
+            .finish_pay_out(call.clone(), Sat::new(98), NOW)
+            .await
+            .unwrap();
+    }
+
+    // 98 of the 100 leave it when the wallet books the token.
+    assert_eq!(msat(&ledger, Account::owed("data")).await, -98_000);
+    assert_eq!(msat(&ledger, Account::fees("ecash")).await, -2_000);
+}
