@@ -131,6 +131,12 @@ async fn plain_ecash_is_swapped_and_the_change_comes_back() {
     let other = shop.call(&[paid(&token)], "y").await;
 
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(answer.header("feria-settlement"), Some("swap"));
+    assert!(
+        answer
+            .header("access-control-expose-headers")
+            .is_some_and(|exposed| exposed.contains("Feria-Settlement"))
+    );
     let change = answer.header("x-cashu").unwrap();
     assert!(shop.buyer_receives(change).await > 40);
     assert_eq!(again.header("x-cashu"), Some(change));
@@ -152,6 +158,7 @@ async fn locked_ecash_is_taken_without_its_mint_and_redeemed_later() {
     let again = shop.call(&[paid(&token)], "other").await;
 
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(answer.header("feria-settlement"), Some("offline"));
     assert!(held >= 100, "{held}");
     assert!(report.redeemed_sat >= 100, "{report:?}");
     assert_eq!(shop.booked(Account::vault(&shop.mint.url)).await, 0);

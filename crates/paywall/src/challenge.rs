@@ -24,12 +24,14 @@ pub const X_CASHU: HeaderName = HeaderName::from_static("x-cashu");
 pub const PAYMENT_RECEIPT: HeaderName = HeaderName::from_static("payment-receipt");
 /// Says how many calls the credential is still good for.
 pub const USES_REMAINING: HeaderName = HeaderName::from_static("x-uses-remaining");
+/// Says how a token was taken: `offline`, or `swap` at its mint.
+pub const SETTLEMENT: HeaderName = HeaderName::from_static("feria-settlement");
 /// Says the price to a `HEAD` request, in millisatoshi.
 pub const PRICE_MSAT: HeaderName = HeaderName::from_static("x-price-msat");
 
 /// The headers a page in a browser may read.
 pub(crate) const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "WWW-Authenticate, X-Cashu, Payment-Receipt, Retry-After, X-Uses-Remaining, X-Price-Msat, Link",
+    "WWW-Authenticate, X-Cashu, Payment-Receipt, Feria-Settlement, Retry-After, X-Uses-Remaining, X-Price-Msat, Link",
 );
 
 /// The ways to pay that one 402 offers.

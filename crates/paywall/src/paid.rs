@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::json;
 
 use crate::capture::{BodyHash, ReadFault, captured, hashed, read_all};
-use crate::challenge::{EXPOSED, PAYMENT_RECEIPT, USES_REMAINING, X_CASHU, answer};
+use crate::challenge::{EXPOSED, PAYMENT_RECEIPT, SETTLEMENT, USES_REMAINING, X_CASHU, answer};
 use crate::journal::{CallId, PayOut, StoredResponse};
 use crate::layer::Shared;
 use crate::service::{Body, Forward};
@@ -101,6 +101,7 @@ async fn deliver(
         }
     };
     mark(&mut parts.headers, &call.id, call.remaining);
+    say_settlement(&mut parts.headers, call.rail);
     if let Some(change) = change
         && let Some(token) = hand_out(&shared, &call.id, &change).await
     {
@@ -118,6 +119,7 @@ pub(crate) fn mark(headers: &mut HeaderMap, call: &CallId, remaining: Option<u32
     // Only the paywall speaks about payments: a service cannot forge these.
     headers.remove(X_CASHU);
     headers.remove(USES_REMAINING);
+    headers.remove(SETTLEMENT);
     if let Ok(receipt) = HeaderValue::from_str(&call.0) {
         headers.insert(PAYMENT_RECEIPT, receipt);
     }
@@ -130,6 +132,16 @@ pub(crate) fn mark(headers: &mut HeaderMap, call: &CallId, remaining: Option<u32
     headers
         .entry(ACCESS_CONTROL_EXPOSE_HEADERS)
         .or_insert(EXPOSED);
+}
+
+/// Tells the payer of ecash how his token was taken.
+fn say_settlement(headers: &mut HeaderMap, rail: &str) {
+    let how = match rail {
+        "nut24-offline" => "offline",
+        "nut24-swap" => "swap",
+        _ => return,
+    };
+    headers.insert(SETTLEMENT, HeaderValue::from_static(how));
 }
 
 /// Returns the response as it is kept; `None` if the request's body was not read to its end.
@@ -195,6 +207,7 @@ async fn fail(shared: &Shared, call: &OpenCall, failure: Failure) -> Response<Bo
     if let Ok(receipt) = HeaderValue::from_str(&call.id.0) {
         response.headers_mut().insert(PAYMENT_RECEIPT, receipt);
     }
+    say_settlement(response.headers_mut(), call.rail);
     if let Some(refund) = refund {
         response.headers_mut().insert(X_CASHU, refund);
     }
