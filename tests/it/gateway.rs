@@ -362,6 +362,60 @@ async fn a_token_that_never_paid_has_no_refund() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_differ_in_their_bodies_each_get_their_kept_response() {
+    let shop = Shop::open(2, &["l402"]).await;
+    let credential = shop.buy().await;
+    let first = shop.call(&[l402(&credential)], "a").await;
+    shop.call(&[l402(&credential)], "b").await;
+
+    let again = shop.call(&[l402(&credential)], "a").await;
+
+    assert_eq!((again.status, again.body), (StatusCode::OK, first.body));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_tokens_are_shown_to_their_mint_only_so_often() {
+    let shop = Shop::open(1, &["nut24"]).await;
+    let spent = shop.plain_token(110).await;
+    shop.buyer_receives(&spent).await;
+
+    for _ in 0..shop::CHALLENGES_PER_MINUTE {
+        let answer = shop.call(&[paid(&spent)], "x").await;
+        assert_eq!(answer.code(), "token_already_spent", "{}", answer.body);
+    }
+    let answer = shop.call(&[paid(&spent)], "x").await;
+
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(answer.header("retry-after").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_who_hangs_up_during_the_swap_finds_his_answer() {
+    let shop = Shop::open(1, &["nut24"]).await;
+    let token = shop.plain_token(110).await;
+    let headers = [paid(&token)];
+    {
+        let mut call = std::pin::pin!(shop.call(&headers, "x"));
+        while shop.gateway.refund(&token).await != RefundOutcome::InProgress {
+            assert!(futures_util::poll!(&mut call).is_pending());
+        }
+    }
+
+    let mut answer = shop.call(&headers, "x").await;
+    for _ in 0..100_000 {
+        if answer.status != StatusCode::CONFLICT {
+            break;
+        }
+        tokio::task::yield_now().await;
+        answer = shop.call(&headers, "x").await;
+    }
+
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(shop.upstream.calls.load(Ordering::SeqCst), 1);
+    shop.check_books().await;
+}
+
 async fn refund(shop: &Shop, token: &str) -> String {
     match shop.gateway.refund(token).await {
         RefundOutcome::Token { token, amount, .. } => {

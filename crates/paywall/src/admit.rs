@@ -17,6 +17,8 @@ use crate::paid::OpenCall;
 use crate::payment::Preimage;
 use crate::price::Terms;
 use crate::replay::Found;
+#[cfg(feature = "cashu")]
+use crate::service::ClientAddr;
 use crate::verdict::{Reason, Refusal, Unavailable};
 
 /// Longest `Idempotency-Key` that is looked at, in bytes.
@@ -57,7 +59,10 @@ pub(crate) async fn admit(
     };
     match token(&parts.headers) {
         #[cfg(feature = "cashu")]
-        Some(token) => crate::ecash::admit(shared, terms, request, token).await,
+        Some(token) => {
+            let client = parts.extensions.get::<ClientAddr>().map(|client| client.0);
+            crate::ecash::admit(shared, terms, request, token, client).await
+        }
         _ => Err(refusal),
     }
 }

@@ -3,6 +3,7 @@
 //! What is refused here is untouched: it never reached its mint.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::admit::{Admission, claimed, kept};
@@ -27,6 +28,7 @@ pub(crate) async fn admit(
     terms: &Terms,
     request: RequestKey,
     token: Result<ParsedToken, TokenError>,
+    client: Option<IpAddr>,
 ) -> Result<Admission, Refusal> {
     let mut token = token.map_err(|error| bad("malformed_token", error.to_string()))?;
     let (Some(ecash), Some(redeemer)) = (&terms.ecash, shared.redeemer.as_deref()) else {
@@ -62,7 +64,8 @@ pub(crate) async fn admit(
             return Ok(admission);
         }
     }
-    swap_first(shared, redeemer, claim, paid, terms.price.ceil_sat()).await
+    let swapped = swap(shared, redeemer, &claim, &paid, client).await?;
+    claim_swapped(shared, claim, paid, swapped).await
 }
 
 /// Checks what needs no mint, and returns the mint as the terms spell it.
@@ -124,37 +127,67 @@ async fn offline(
     }
 }
 
-async fn swap_first(
+/// What came of asking the mint.
+enum Swapped {
+    /// The token is ours; so much is left of it.
+    Net(Sat),
+    /// It was spent before: by this payer, if its answer was kept.
+    AlreadySpent,
+}
+
+/// Has the token swapped, as often as the client's bad tokens allow.
+async fn swap(
     shared: &Shared,
     redeemer: &dyn Redeemer,
-    mut claim: Claim,
-    paid: PaidToken,
-    price: Sat,
-) -> Result<Admission, Refusal> {
+    claim: &Claim,
+    paid: &PaidToken,
+    client: Option<IpAddr>,
+) -> Result<Swapped, Refusal> {
+    // Taken before the mint is asked, so that a burst of requests counts too.
+    shared
+        .bad_tokens
+        .take(client, shared.world.now_millis())
+        .map_err(|retry_after| Refusal::TooMany { retry_after })?;
+    let price = claim.price.ceil_sat();
     let order = SwapOrder {
         service: claim.service.clone(),
         token: paid.clone(),
         price,
         now: claim.now,
     };
-    let net = match redeemer.swap(order).await {
-        Ok(net) => net,
-        Err(SwapFault::AlreadySpent) => {
-            let found = kept(shared, paid.key(), &claim.request, false, already_spent()).await?;
-            return found.map(Admission::Replay).ok_or_else(already_spent);
-        }
-        Err(SwapFault::InProgress) => return Err(Refusal::InProgress),
+    let swapped = redeemer.swap(order).await;
+    if matches!(
+        swapped,
+        Ok(_) | Err(SwapFault::InProgress | SwapFault::MintUnavailable)
+    ) {
+        shared.bad_tokens.give_back(client);
+    }
+    match swapped {
+        Ok(net) => Ok(Swapped::Net(net)),
+        Err(SwapFault::AlreadySpent) => Ok(Swapped::AlreadySpent),
+        Err(SwapFault::InProgress) => Err(Refusal::InProgress),
         Err(SwapFault::TooLittle { net }) => {
             let detail = format!("After the mint's fee {net} are left, the price is {price}.");
-            return Err(bad("amount_too_low", detail));
+            Err(bad("amount_too_low", detail))
         }
-        Err(SwapFault::Refused { reason }) => return Err(bad("token_refused", reason)),
-        Err(SwapFault::MintUnavailable) => {
-            return Err(Refusal::Unavailable(Unavailable::Mint));
-        }
-        Err(SwapFault::Unknown) => return Err(Refusal::Unavailable(Unavailable::MintUnknown)),
+        Err(SwapFault::Refused { reason }) => Err(bad("token_refused", reason)),
+        Err(SwapFault::MintUnavailable) => Err(Refusal::Unavailable(Unavailable::Mint)),
+        Err(SwapFault::Unknown) => Err(Refusal::Unavailable(Unavailable::MintUnknown)),
+    }
+}
+
+/// Claims a call for a token that was swapped, now or before.
+async fn claim_swapped(
+    shared: &Shared,
+    mut claim: Claim,
+    paid: PaidToken,
+    swapped: Swapped,
+) -> Result<Admission, Refusal> {
+    let Swapped::Net(net) = swapped else {
+        let found = kept(shared, paid.key(), &claim.request, false, already_spent()).await?;
+        return found.map(Admission::Replay).ok_or_else(already_spent);
     };
-    let is_underpaid = net < price;
+    let is_underpaid = net < claim.price.ceil_sat();
     claim.payment = Payment::Swapped(PaidToken { net, ..paid });
     match claimed(shared, claim, already_spent()).await? {
         Some(Admission::Call(mut call)) => {

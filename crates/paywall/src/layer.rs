@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) world: Arc<dyn World>,
     pub(crate) page: Arc<dyn ChallengePage>,
     pub(crate) throttle: Throttle,
+    /// Counts tokens that were sent to a mint and turned out bad.
+    pub(crate) bad_tokens: Throttle,
     pub(crate) kept_response_bytes: usize,
 }
 
@@ -69,6 +71,7 @@ impl PaywallLayer {
                 world,
                 page: Arc::new(PlainPage),
                 throttle: Throttle::new(0),
+                bad_tokens: Throttle::new(0),
                 kept_response_bytes: DEFAULT_KEPT_RESPONSE_BYTES,
             },
             challenges_per_minute: DEFAULT_CHALLENGES_PER_MINUTE,
@@ -98,7 +101,8 @@ impl PaywallBuilder {
         self
     }
 
-    /// Limits the challenges that make an invoice, for each client a minute; 0 for no limit.
+    /// Limits the challenges that make an invoice, and likewise the tokens that
+    /// their mint refuses, for each client a minute; 0 for no limit.
     #[must_use]
     pub const fn challenges_per_minute(mut self, challenges: u32) -> Self {
         self.challenges_per_minute = challenges;
@@ -116,6 +120,7 @@ impl PaywallBuilder {
     #[must_use]
     pub fn build(mut self) -> PaywallLayer {
         self.shared.throttle = Throttle::new(self.challenges_per_minute);
+        self.shared.bad_tokens = Throttle::new(self.challenges_per_minute);
         PaywallLayer {
             shared: Arc::new(self.shared),
         }

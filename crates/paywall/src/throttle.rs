@@ -1,5 +1,6 @@
-//! A limit on challenges per client, so that nobody makes the seller's Lightning
-//! node create invoices without end.
+//! A limit on what a client may cost others without paying: challenges, so that
+//! nobody makes the seller's Lightning node create invoices without end, and
+//! tokens that turn out bad, so that nobody makes the node hammer a mint.
 //!
 //! One token bucket per address in a table of fixed size: when it is full of
 //! active clients, newcomers share one bucket instead of growing it.
@@ -61,6 +62,16 @@ impl Throttle {
         Ok(())
     }
 
+    /// Gives one back to the client's bucket: what was taken for it has paid.
+    pub(crate) fn give_back(&self, client: Option<IpAddr>) {
+        let full = self.per_minute * 1_000;
+        let key = client.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), block);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = clients.get_mut(&key) {
+            bucket.level = (bucket.level + 1_000).min(full);
+        }
+    }
+
     /// Returns the key to count under: the client's own, or the shared one when the table is full.
     fn slot(
         clients: &mut HashMap<IpAddr, Bucket>,
@@ -107,6 +118,18 @@ mod tests {
         assert_eq!(throttle.take(client(1), 0), Err(30));
         assert_eq!(throttle.take(client(2), 0), Ok(()));
         assert_eq!(throttle.take(client(1), 30_000), Ok(()));
+    }
+
+    #[test]
+    fn what_was_given_back_can_be_taken_again() {
+        let throttle = Throttle::new(1);
+
+        for _ in 0..3 {
+            assert_eq!(throttle.take(client(1), 0), Ok(()));
+            throttle.give_back(client(1));
+        }
+        assert_eq!(throttle.take(client(1), 0), Ok(()));
+        assert_eq!(throttle.take(client(1), 0), Err(60));
     }
 
     #[test]

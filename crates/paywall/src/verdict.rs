@@ -58,7 +58,7 @@ pub enum Refusal {
     KeyReused,
     /// 413: the body of a repeated request is too long to compare.
     BodyTooLong,
-    /// 429: too many challenges without a payment.
+    /// 429: too many challenges without a payment, or too many bad tokens.
     TooMany {
         /// Seconds to wait.
         retry_after: u64,
@@ -167,7 +167,9 @@ impl Refusal {
             Self::InProgress => "The same request with the same payment is being served.".into(),
             Self::KeyReused => "This Idempotency-Key was used for a different request.".into(),
             Self::BodyTooLong => "A repeated request must be short enough to compare.".into(),
-            Self::TooMany { .. } => "Too many challenges were asked for without paying one.".into(),
+            Self::TooMany { .. } => {
+                "Too many challenges without a payment, or bad tokens, came from here.".into()
+            }
             Self::Unavailable(what) => what.detail().to_owned(),
         }
     }
