@@ -5,11 +5,12 @@
 //! 2. `HEAD` is told the price, without an invoice;
 //! 3. L402 is checked first, then ecash; what is refused is answered here;
 //! 4. the payment is claimed once in the journal;
-//! 5. the inner service is called on a task of its own, so that a client who hangs
-//!    up does not leave a paid call undecided;
+//! 5. the inner service is called;
 //! 6. below 500 the call is committed, otherwise the payment is given back.
 //!
-//! Payment headers never reach the inner service.
+//! What carries a payment runs from step 3 on a task of its own, so that a client
+//! who hangs up leaves neither a swap nor a paid call undecided. Payment headers
+//! never reach the inner service.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -124,31 +125,46 @@ async fn serve(
     shared: Arc<Shared>,
     forward: Forward,
     terms: Terms,
-    mut parts: Parts,
+    parts: Parts,
     body: Body,
 ) -> Response<Body> {
     if parts.method == Method::HEAD {
         return price_told(&terms, offer::cashu(&shared, &terms));
     }
+    if !carries_payment(&parts.headers) {
+        return decide(shared, forward, terms, parts, body).await;
+    }
+    // On a task of its own: a client who hangs up must not leave a payment that is
+    // on its way, or a claimed call, to nobody.
+    let (answer, answered) = oneshot::channel();
+    let (told, headers) = (terms.clone(), parts.headers.clone());
+    let task = decide(Arc::clone(&shared), forward, terms, parts, body);
+    shared.world.spawn(Box::pin(async move {
+        let _ = answer.send(task.await);
+    }));
+    match answered.await {
+        Ok(response) => response,
+        // The task was cut off by a shutdown; the next start resolves the call.
+        Err(_) => {
+            let refusal = Refusal::Unavailable(Unavailable::Journal);
+            refuse(&shared, &told, &headers, None, refusal).await
+        }
+    }
+}
+
+/// Takes the payment, serves the call and answers.
+async fn decide(
+    shared: Arc<Shared>,
+    forward: Forward,
+    terms: Terms,
+    mut parts: Parts,
+    body: Body,
+) -> Response<Body> {
     let refusal = match admit(&shared, &terms, &parts).await {
         Ok(Admission::Call(call)) => {
-            let headers = parts.headers.clone();
             strip_payment(&mut parts.headers);
             let request = Request::from_parts(parts, body);
-            let (answer, answered) = oneshot::channel();
-            let task = paid::run(Arc::clone(&shared), forward, call, request);
-            shared.world.spawn(Box::pin(async move {
-                // The client may be gone: the call is decided all the same.
-                let _ = answer.send(task.await);
-            }));
-            match answered.await {
-                Ok(response) => return response,
-                // The task was cut off by a shutdown; the next start resolves the call.
-                Err(_) => {
-                    let refusal = Refusal::Unavailable(Unavailable::Journal);
-                    return refuse(&shared, &terms, &headers, None, refusal).await;
-                }
-            }
+            return paid::run(shared, forward, call, request).await;
         }
         Ok(Admission::Replay(found)) => match replay::answer(&shared, found, body).await {
             Ok(response) => return response,
@@ -158,6 +174,14 @@ async fn serve(
     };
     let client = parts.extensions.get::<ClientAddr>().map(|client| client.0);
     refuse(&shared, &terms, &parts.headers, client, refusal).await
+}
+
+fn carries_payment(headers: &HeaderMap) -> bool {
+    headers.contains_key(X_CASHU)
+        || headers
+            .get_all(AUTHORIZATION)
+            .iter()
+            .any(|value| is_payment(value.as_bytes()))
 }
 
 /// Answers a refusal; a 402 gets its offers here.
