@@ -203,6 +203,8 @@ pub(crate) async fn kept(
         .map_err(unavailable)?;
     Ok(found.map(|replay| Found {
         replay,
+        payment,
+        request: request.clone(),
         is_by_key,
         otherwise,
     }))
@@ -238,5 +240,6 @@ fn request_key(parts: &Parts) -> RequestKey {
     RequestKey {
         digest: digest.finalize().into(),
         idempotency_key,
+        body_hash: None,
     }
 }

@@ -42,6 +42,9 @@ pub struct RequestKey {
     pub digest: [u8; 32],
     /// The client's `Idempotency-Key`, at most 255 bytes.
     pub idempotency_key: Option<String>,
+    /// SHA-256 of the body, once it was read: of several calls that differ in
+    /// their bodies alone, the one meant.
+    pub body_hash: Option<[u8; 32]>,
 }
 
 /// A token as the journal needs it. Its `Debug` output does not show the token.
@@ -197,6 +200,8 @@ pub struct Replay {
     pub response: StoredResponse,
     /// The change that went with it.
     pub change: Option<PayOut>,
+    /// [`RequestKey::digest`] of the request it answered.
+    pub request_digest: [u8; 32],
 }
 
 /// A journal that cannot be read or written. Nothing is served without it.
@@ -229,8 +234,9 @@ pub trait Journal: Send + Sync {
     /// `None` means that the same credential or token pays for the retry.
     async fn release(&self, call: &CallId) -> Result<Option<PayOut>, JournalError>;
 
-    /// Returns the response kept for this payment and request (or, when the
-    /// request has one, for its `Idempotency-Key`).
+    /// Returns the newest response kept for this payment and request (or, when the
+    /// request has one, for its `Idempotency-Key`), of those with its
+    /// [`RequestKey::body_hash`] if that is known.
     async fn find_response(
         &self,
         payment: PaymentKey,

@@ -4,9 +4,10 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use sha2::{Digest, Sha256};
 
+use crate::admit::kept;
 use crate::capture::{ReadFault, read_all};
 use crate::challenge::X_CASHU;
-use crate::journal::Replay;
+use crate::journal::{PaymentKey, Replay, RequestKey};
 use crate::layer::Shared;
 use crate::paid::mark;
 use crate::service::Body;
@@ -18,6 +19,8 @@ const MAX_COMPARED_BYTES: usize = 1_024 * 1_024;
 /// A kept response, and what to say when it does not fit after all.
 pub(crate) struct Found {
     pub(crate) replay: Replay,
+    pub(crate) payment: PaymentKey,
+    pub(crate) request: RequestKey,
     /// The client named the call by its `Idempotency-Key`.
     pub(crate) is_by_key: bool,
     /// The answer when the bodies differ.
@@ -36,18 +39,13 @@ pub(crate) async fn answer(
         Err(ReadFault::Broken) => return Err(found.otherwise),
     };
     let hash: [u8; 32] = Sha256::digest(&body).into();
+    let replay = fitting(shared, found, hash).await?;
     let Replay {
         call,
         response: kept,
         change,
-    } = found.replay;
-    if hash != kept.request_body_hash {
-        return Err(if found.is_by_key {
-            Refusal::KeyReused
-        } else {
-            found.otherwise
-        });
-    }
+        ..
+    } = replay;
     let mut response = Response::new(Body::new(
         Full::new(kept.body).map_err(|never| match never {}),
     ));
@@ -67,4 +65,29 @@ pub(crate) async fn answer(
     }
     response.extensions_mut().insert(Outcome::Replayed { call });
     Ok(response)
+}
+
+/// Returns the kept response of this very request. A key names one call, so
+/// another request under it is refused; without a key, a credential with several
+/// uses may have paid for calls that differ in their bodies alone.
+async fn fitting(shared: &Shared, found: Found, hash: [u8; 32]) -> Result<Replay, Refusal> {
+    let Found {
+        replay,
+        payment,
+        mut request,
+        is_by_key,
+        otherwise,
+    } = found;
+    let is_same_target = replay.request_digest == request.digest;
+    if is_same_target && replay.response.request_body_hash == hash {
+        return Ok(replay);
+    }
+    if is_by_key || request.idempotency_key.is_some() {
+        return Err(Refusal::KeyReused);
+    }
+    request.body_hash = Some(hash);
+    match kept(shared, payment, &request, false, otherwise.clone()).await? {
+        Some(found) => Ok(found.replay),
+        None => Err(otherwise),
+    }
 }

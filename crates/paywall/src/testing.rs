@@ -186,17 +186,21 @@ impl Journal for MemoryJournal {
         _now: u64,
     ) -> Result<Option<Replay>, JournalError> {
         let book = locked(&self.book);
-        let found = book.kept.iter().rev().find(|(key, kept, ..)| {
+        let found = book.kept.iter().rev().find(|(key, kept, _, response)| {
             *key == payment
                 && match &request.idempotency_key {
                     Some(name) => kept.idempotency_key.as_ref() == Some(name),
                     None => kept.digest == request.digest,
                 }
+                && request
+                    .body_hash
+                    .is_none_or(|hash| response.request_body_hash == hash)
         });
-        Ok(found.map(|(_, _, call, response)| Replay {
+        Ok(found.map(|(_, request, call, response)| Replay {
             call: call.clone(),
             response: response.clone(),
             change: None,
+            request_digest: request.digest,
         }))
     }
 }

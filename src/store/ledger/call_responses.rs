@@ -35,15 +35,22 @@ impl Ledger {
             let found = connection
                 .prepare_cached(
                     "SELECT c.id, r.status, r.headers, r.body, r.request_body_hash,
-                            c.mint, c.owed_sat, c.refund_key
+                            c.mint, c.owed_sat, c.refund_key, c.request_key
                      FROM paid_calls c JOIN stored_responses r ON r.call_id = c.id
                      WHERE c.payment_key = ?1 AND c.state = 'committed' AND r.expires_at > ?2
                        AND ((?3 IS NOT NULL AND c.idempotency_key = ?3)
                          OR (?3 IS NULL AND c.request_key = ?4))
+                       AND (?5 IS NULL OR r.request_body_hash = ?5)
                      ORDER BY c.updated_at DESC LIMIT 1",
                 )?
                 .query_row(
-                    params![payment.0, now, request.idempotency_key, request.digest],
+                    params![
+                        payment.0,
+                        now,
+                        request.idempotency_key,
+                        request.digest,
+                        request.body_hash
+                    ],
                     |row| {
                         let (mint, owed): (Option<String>, u64) = (row.get(5)?, row.get(6)?);
                         let lock_key = row.get(7)?;
@@ -59,19 +66,23 @@ impl Ledger {
                             amount: Sat::new(owed),
                             lock_key,
                         });
-                        Ok((CallId(row.get(0)?), response, headers, change))
+                        Ok((
+                            Replay {
+                                call: CallId(row.get(0)?),
+                                response,
+                                change,
+                                request_digest: row.get(8)?,
+                            },
+                            headers,
+                        ))
                     },
                 )
                 .optional()?;
-            let Some((call, mut response, headers, change)) = found else {
+            let Some((mut replay, headers)) = found else {
                 return Ok(None);
             };
-            response.headers = decode_headers(&headers)?;
-            Ok(Some(Replay {
-                call,
-                response,
-                change,
-            }))
+            replay.response.headers = decode_headers(&headers)?;
+            Ok(Some(replay))
         })
         .await
     }

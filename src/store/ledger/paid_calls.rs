@@ -192,6 +192,11 @@ fn claim_l402(
         return Ok(Claimed::Revoked);
     }
     let key = claim.payment.key();
+    if let Some(name) = &claim.request.idempotency_key
+        && let Some(known) = find_named_call(transaction, key, name, claim.now)?
+    {
+        return Ok(known);
+    }
     let used: Option<u32> = transaction
         .prepare_cached(
             "INSERT INTO l402_uses (payment_hash, used) SELECT ?1, 1 WHERE ?2 > 0
@@ -218,6 +223,29 @@ fn claim_l402(
         call: CallId(rules.call_id.clone()),
         remaining: Some(uses - used),
     })
+}
+
+/// Looks for a call that this payment made under the same `Idempotency-Key`: a
+/// repeat must not take another use. One whose answer was not kept can be made again.
+fn find_named_call(
+    transaction: &Transaction<'_>,
+    payment: PaymentKey,
+    name: &str,
+    now: u64,
+) -> Result<Option<Claimed>, StoreError> {
+    let state: Option<String> = transaction
+        .prepare_cached(
+            "SELECT c.state FROM paid_calls c LEFT JOIN stored_responses r ON r.call_id = c.id
+             WHERE c.payment_key = ?1 AND c.idempotency_key = ?2
+               AND (c.state = 'claimed' OR (c.state = 'committed' AND r.expires_at > ?3))
+             ORDER BY c.state LIMIT 1",
+        )?
+        .query_row(params![payment.0, name, now], |row| row.get(0))
+        .optional()?;
+    Ok(state.map(|state| match state.as_str() {
+        "claimed" => Claimed::InProgress,
+        _ => Claimed::UsedUp,
+    }))
 }
 
 fn claim_offline(
@@ -345,6 +373,7 @@ fn insert_claimed(
     let RequestKey {
         digest,
         idempotency_key,
+        ..
     } = &claim.request;
     transaction
         .prepare_cached(

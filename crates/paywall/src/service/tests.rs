@@ -157,6 +157,12 @@ async fn an_idempotency_key_names_one_request() {
     assert_eq!(send("hello").await.status(), StatusCode::OK);
     assert_eq!(send("hello").await.body(), "hello");
     assert_eq!(send("other").await.status(), StatusCode::CONFLICT);
+    let elsewhere = Request::post("/paid?page=2")
+        .header(AUTHORIZATION, &credential)
+        .header("idempotency-key", "k1")
+        .body(Full::from("hello"))
+        .unwrap();
+    assert_eq!(market.send(elsewhere).await.status(), StatusCode::CONFLICT);
     assert_eq!(market.calls.load(Ordering::SeqCst), 1);
 }
 

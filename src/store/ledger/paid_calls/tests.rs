@@ -22,6 +22,7 @@ fn claim(payment: Payment) -> Claim {
         request: RequestKey {
             digest: [1; 32],
             idempotency_key: None,
+            body_hash: None,
         },
         payment,
         now: NOW,
@@ -233,6 +234,35 @@ async fn ecash_that_its_mint_refused_pays_for_no_retry_and_no_refund() {
     );
     assert_eq!(msat(&ledger, Account::owed("data")).await, 0);
     assert_eq!(msat(&ledger, Account::vault("https://mint.test")).await, 0);
+}
+
+#[tokio::test]
+async fn a_repeat_under_the_same_key_takes_no_other_use() {
+    let ledger = Ledger::in_memory().unwrap();
+    let mut named = lightning(3);
+    named.request.idempotency_key = Some("order-1".to_owned());
+    assert!(is_new(
+        &ledger.claim_call(named.clone(), rules(1)).await.unwrap()
+    ));
+
+    let running = ledger.claim_call(named.clone(), rules(2)).await.unwrap();
+    let kept = StoredResponse {
+        status: 200,
+        headers: Vec::new(),
+        body: bytes::Bytes::new(),
+        request_body_hash: [0; 32],
+    };
+    ledger
+        .commit_call(CallId(rules(1).call_id), Some(kept), NOW + 60, NOW)
+        .await
+        .unwrap();
+    let answered = ledger.claim_call(named, rules(3)).await.unwrap();
+
+    assert_eq!(running, Claimed::InProgress);
+    assert_eq!(answered, Claimed::UsedUp);
+    assert!(is_new(
+        &ledger.claim_call(lightning(3), rules(4)).await.unwrap()
+    ));
 }
 
 #[tokio::test]
