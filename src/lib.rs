@@ -6,7 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
-mod crash;
+pub mod crash;
 pub mod gateway;
 pub mod http;
 pub mod lifecycle;

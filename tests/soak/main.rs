@@ -71,3 +71,44 @@ fn demo_kill() {
         })
     );
 }
+
+/// The demo dies once at each crash point and is started again on the same
+/// folder: whatever had just been written down, nothing is missing or there twice.
+/// Needs `--features crash-points`; `FERIA_SOAK_POINT` picks one.
+#[test]
+#[ignore = "long: run by name"]
+#[cfg(feature = "crash-points")]
+fn demo_crash() {
+    let only = std::env::var("FERIA_SOAK_POINT").ok();
+    let started = Instant::now();
+    let mut points = Vec::new();
+    let mut faults = Vec::new();
+    for point in feria::crash::POINTS {
+        if only.as_ref().is_some_and(|only| only != point) {
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let died = demo_process::run_with(folder.path(), &[("FERIA_CRASH_AT", point)]);
+        let was_reached = died.report.is_none() && !died.success;
+        let ended = demo_process::run_to_end(folder.path());
+        let verdict = std::panic::catch_unwind(|| demo_process::assert_conserved(&ended));
+        if verdict.is_err() {
+            faults.push(*point);
+        }
+        points.push(json!({
+            "point": point,
+            "reached": was_reached,
+            "recovered": ended.report.as_ref().map(|report| report["recovered"].clone()),
+            "conserved": verdict.is_ok(),
+        }));
+    }
+    println!(
+        "{}",
+        json!({
+            "soak": "demo_crash",
+            "points": points,
+            "total_secs": started.elapsed().as_secs(),
+        })
+    );
+    assert!(faults.is_empty(), "not conserved after dying at {faults:?}");
+}
