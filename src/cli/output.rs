@@ -6,6 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use super::fault::Fault;
+use crate::protocol::text::clean;
 
 /// Where a command writes what it found.
 pub(super) struct Output<'a> {
@@ -79,10 +80,7 @@ fn cell(value: &Value) -> String {
         Value::Array(values) => values.iter().map(cell).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
-    text.chars()
-        .filter(|letter| !letter.is_control())
-        .take(120)
-        .collect()
+    clean(&text, 120)
 }
 
 #[cfg(test)]
@@ -93,12 +91,12 @@ mod tests {
 
     #[test]
     fn a_table_shows_foreign_text_without_control_characters() {
-        let rows = json!([{"name": "a\u{1b}[2Jb", "price": null}]);
+        let rows = json!([{"name": "a\u{1b}[2J\u{202e}b", "price": null}]);
 
         let text = table(&rows, &[("NAME", "name"), ("PRICE", "price")], "none");
 
         assert!(text.contains("a[2Jb"));
-        assert!(!text.contains('\u{1b}'));
+        assert!(!text.contains(['\u{1b}', '\u{202e}']));
         assert_eq!(table(&json!([]), &[], "none"), "none");
     }
 }

@@ -22,6 +22,9 @@ pub fn clean(text: &str, max_chars: usize) -> String {
             continue;
         }
         if pending_space {
+            if length + 1 >= max_chars {
+                break;
+            }
             cleaned.push(' ');
             length += 1;
             pending_space = false;
@@ -32,19 +35,38 @@ pub fn clean(text: &str, max_chars: usize) -> String {
     cleaned
 }
 
-/// Characters that change how text reads without being seen.
+/// Returns whether `text` is one line without anything that [`clean`] takes out.
+/// Identifiers cannot be cleaned, because they would name something else.
+#[must_use]
+pub fn is_visible(text: &str) -> bool {
+    let breaks_line = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    !text.chars().any(|c| breaks_line(c) || is_invisible(c))
+}
+
+/// Characters that change how text reads without being seen: controls, direction
+/// marks, zero widths, fillers, and the tags and selectors that hide whole
+/// sentences from people but not from a model.
 fn is_invisible(c: char) -> bool {
     (c.is_control() && !c.is_whitespace())
         || matches!(
             c,
             '\u{00ad}'
+                | '\u{034f}'
                 | '\u{061c}'
-                | '\u{180e}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
                 | '\u{200b}'..='\u{200f}'
                 | '\u{202a}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
                 | '\u{feff}'
-                | '\u{e0000}'..='\u{e007f}'
+                | '\u{ffa0}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
         )
 }
 
@@ -95,6 +117,8 @@ pub fn json_depth(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -102,6 +126,33 @@ mod tests {
         assert_eq!(clean("a\u{202e}b\u{200b}c\n\n d\u{0}", 99), "abc d");
         assert_eq!(clean("  long text ", 4), "long");
         assert_eq!(clean("\u{e0041}\u{e0042}", 9), "");
+        assert_eq!(clean("a\u{e0101}\u{fe00}\u{3164}\u{2067}b", 9), "ab");
+    }
+
+    #[test]
+    fn an_identifier_is_visible_or_refused() {
+        for good in ["translate_v2", "https://a.example/ü:x", "a b", ""] {
+            assert!(is_visible(good), "{good}");
+        }
+        for bad in [
+            "a\u{1b}[2J",
+            "a\nb",
+            "a\u{202e}b",
+            "a\u{2028}b",
+            "\u{e0041}",
+        ] {
+            assert!(!is_visible(bad), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_cleaned_is_visible_and_stays_as_it_is(text in ".*", most in 0_usize..40) {
+            let cleaned = clean(&text, most);
+            prop_assert!(is_visible(&cleaned), "{:?}", cleaned);
+            prop_assert!(cleaned.chars().count() <= most);
+            prop_assert_eq!(clean(&cleaned, most), cleaned);
+        }
     }
 
     #[test]

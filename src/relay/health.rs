@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::protocol::text::clean;
+
 /// Longest text kept of what a relay said, in characters.
 const MAX_ERROR_CHARS: usize = 200;
 
@@ -96,8 +98,5 @@ impl Health {
 
 /// Returns the beginning of a relay's words, on one line.
 pub(super) fn shorten(text: &str) -> String {
-    text.chars()
-        .take(MAX_ERROR_CHARS)
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .collect()
+    clean(text, MAX_ERROR_CHARS)
 }

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::{FetchRequest, SpendError};
 use crate::client::http_client;
+use crate::protocol::text::clean;
 
 /// The header of NUT-24: a request in a 402, a token elsewhere.
 pub(super) const X_CASHU: HeaderName = HeaderName::from_static("x-cashu");
@@ -112,12 +113,7 @@ impl Answer {
             .into_iter()
             .filter_map(|field| problem.get(field)?.as_str())
             .collect();
-        let said: String = said
-            .join(": ")
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(200)
-            .collect();
+        let said = clean(&said.join(": "), 200);
         if said.is_empty() {
             format!("the seller answered {}", self.status)
         } else {

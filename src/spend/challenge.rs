@@ -17,11 +17,16 @@ use http::HeaderMap;
 use secrecy::SecretString;
 
 use super::call::{X_CASHU, l402_header};
+use crate::protocol::text::clean;
 
 /// The longest Cashu request read, in bytes.
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
 /// The longest token the journal keeps, in bytes.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// Dropped challenges that are told of.
+const MAX_PROBLEMS: usize = 8;
+/// The longest reason told.
+const MAX_PROBLEM_CHARS: usize = 200;
 
 /// The ways to pay that a 402 offers.
 #[derive(Debug, Default)]
@@ -58,7 +63,7 @@ impl Asked {
                     asked.l402 = Some(l402);
                     break;
                 }
-                Err(problem) => asked.problems.push(format!("l402: {problem}")),
+                Err(problem) => asked.complain("l402", &problem),
             }
         }
         for value in headers.get_all(X_CASHU) {
@@ -67,7 +72,7 @@ impl Asked {
                     asked.cashu = Some(terms);
                     break;
                 }
-                Err(problem) => asked.problems.push(format!("nut24: {problem}")),
+                Err(problem) => asked.complain("nut24", &problem),
             }
         }
         if asked.l402.is_none() && asked.cashu.is_none() && asked.problems.is_empty() {
@@ -76,6 +81,15 @@ impl Asked {
                 .push("the 402 holds neither an L402 challenge nor a Cashu request".to_owned());
         }
         asked
+    }
+
+    /// Notes why a challenge was dropped. The words may be the seller's, and they
+    /// are kept, shown and logged.
+    fn complain(&mut self, rail: &str, problem: &str) {
+        if self.problems.len() < MAX_PROBLEMS {
+            let problem = clean(problem, MAX_PROBLEM_CHARS);
+            self.problems.push(format!("{rail}: {problem}"));
+        }
     }
 
     /// Returns whether nothing payable is left.

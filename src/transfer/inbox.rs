@@ -14,6 +14,7 @@ use super::message::{self, Content};
 use super::outbox::{UNANSWERED, peer_key};
 use super::{Reconciled, TransferError, Transfers, lock_label};
 use crate::crash;
+use crate::protocol::text::clean;
 use crate::relay::Delivery;
 use crate::store::ledger::transfers::{Direction, Incoming, Step, TransferRow, TransferState};
 use crate::store::ledger::{Account, EntryKind};
@@ -25,6 +26,8 @@ const LOOK_BACK: Duration = Duration::from_secs(3 * 24 * 3_600);
 const ANSWER_FOR: Duration = Duration::from_secs(3 * 24 * 3_600);
 /// Kept and refused messages that an agent stores; what comes beyond is dropped unread.
 const MAX_IDLE: u64 = 1_000;
+/// Characters that are kept of a payer's words.
+const MAX_MEMO_CHARS: usize = 500;
 
 const HELD: &[TransferState] = &[TransferState::Held];
 const RECEIVED: &[TransferState] = &[TransferState::Received];
@@ -138,9 +141,9 @@ impl Transfers {
             agent: inbox.agent.clone(),
             wallet_id: inbox.wallet_id.clone(),
             peer: sender.to_bytes(),
-            mint: payload.mint.to_string().chars().take(300).collect(),
+            mint: clean(&payload.mint.to_string(), 300),
             amount: feria_paywall::amount::Sat::ZERO,
-            memo: payload.memo.clone().unwrap_or_default(),
+            memo: clean(payload.memo.as_deref().unwrap_or_default(), MAX_MEMO_CHARS),
             locktime: None,
             lock_key: None,
             rumor_id: None,

@@ -71,9 +71,13 @@ pub fn project(listing: &Listing, context: &ProjectionContext) -> Vec<EventBuild
 }
 
 /// Returns the offers of `event`; empty when its kind is no known dialect, it is
-/// not for sale now or it cannot be read.
+/// not for sale now, it cannot be read, or its address would show as something
+/// that it is not.
 #[must_use]
 pub fn read(event: &Event) -> Vec<CatalogOffer> {
+    if !tags::first(event, "d").is_none_or(super::text::is_visible) {
+        return Vec::new();
+    }
     READERS
         .iter()
         .find(|(kind, _)| *kind == event.kind.as_u16())
