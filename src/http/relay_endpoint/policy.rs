@@ -57,6 +57,10 @@ pub struct RelayPolicy {
     pub max_subscriptions: usize,
     /// Filters of one subscription.
     pub max_filters: usize,
+    /// Values in all lists of all filters of one subscription. The store asks once
+    /// for each value of one list and names the others each time: two long lists
+    /// would keep it busy for minutes.
+    pub max_filter_values: usize,
     /// Stored events that one filter returns.
     pub max_limit: usize,
     /// Open connections.
@@ -76,6 +80,7 @@ impl Default for RelayPolicy {
             max_event_bytes: 64 * 1024,
             max_subscriptions: 20,
             max_filters: 10,
+            max_filter_values: 2_000,
             max_limit: 500,
             max_connections: 512,
             outbound_queue: 1_024,
@@ -132,6 +137,18 @@ pub(super) fn is_readable(event: &Event, authenticated: &[PublicKey]) -> bool {
             .tags
             .public_keys()
             .any(|key| authenticated.contains(&key))
+}
+
+/// Returns how many values `filter` lists.
+pub(super) fn values_of(filter: &Filter) -> usize {
+    filter.ids.as_ref().map_or(0, |ids| ids.len())
+        + filter.authors.as_ref().map_or(0, |authors| authors.len())
+        + filter.kinds.as_ref().map_or(0, |kinds| kinds.len())
+        + filter
+            .generic_tags
+            .values()
+            .map(|values| values.len())
+            .sum::<usize>()
 }
 
 /// What may be asked of the store for one filter of a `REQ`.

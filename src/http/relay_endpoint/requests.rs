@@ -12,7 +12,7 @@ use url::Url;
 
 use super::connection::{Client, Gone, event_message};
 use super::info::MAX_SUBSCRIPTION_ID;
-use super::policy::{Narrowed, is_expired, is_readable, narrow};
+use super::policy::{Narrowed, is_expired, is_readable, narrow, values_of};
 
 /// An AUTH event may be so much older or younger than our clock, in seconds.
 const AUTH_WINDOW_SECS: u64 = 600;
@@ -148,6 +148,10 @@ impl Client {
         }
         if filters.len() > policy.max_filters {
             return Err(format!("invalid: more than {} filters", policy.max_filters));
+        }
+        if filters.iter().map(values_of).sum::<usize>() > policy.max_filter_values {
+            let most = policy.max_filter_values;
+            return Err(format!("invalid: more than {most} values in the filters"));
         }
         let is_new = !self.subscriptions.contains_key(id);
         if is_new && self.subscriptions.len() >= policy.max_subscriptions {

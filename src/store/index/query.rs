@@ -176,7 +176,9 @@ enum Driver<'a> {
 impl<'a> Driver<'a> {
     /// Returns one driver per value of the list that narrows `filter` most.
     fn all_of(filter: &'a Filter) -> Vec<Self> {
-        if filter.ids.as_ref().is_some_and(|ids| !ids.is_empty()) {
+        let has_ids = filter.ids.as_ref().is_some_and(|ids| !ids.is_empty());
+        // A search narrows most, and costs most: it must not be made once for each value.
+        if has_ids || filter.search.is_some() {
             return vec![Self::Everything];
         }
         let shortest = filter
