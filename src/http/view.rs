@@ -14,6 +14,8 @@ pub(crate) struct ListingView {
     pub(crate) seller: String,
     pub(crate) coordinate: String,
     pub(crate) endpoint: String,
+    /// What buys a call, safe to paste into a shell.
+    pub(crate) command: String,
     pub(crate) method: String,
     pub(crate) dialect: String,
     pub(crate) mints: Vec<String>,
@@ -33,6 +35,12 @@ impl ListingView {
             rails: rails(&row.rails),
             seller: short(&row.seller),
             coordinate: row.coordinate,
+            command: row
+                .endpoint
+                .as_deref()
+                .map_or_else(String::new, |endpoint| {
+                    fetch_command(&row.method, row.price_msat, endpoint)
+                }),
             endpoint: row.endpoint.unwrap_or_default(),
             method: row.method,
             dialect: row.dialect,
@@ -41,6 +49,17 @@ impl ListingView {
             age: age(row.published_at, now),
         }
     }
+}
+
+/// Returns the command that buys a call. A seller chooses the endpoint and a
+/// reader pastes the command: whatever a shell would act on stays within quotes.
+fn fetch_command(method: &str, price_msat: Option<u64>, endpoint: &str) -> String {
+    let cap = price_msat.map_or_else(String::new, |msat| {
+        let cap = Msat::new(msat).to_string().replace(' ', "");
+        format!(" --max-cost {cap}")
+    });
+    let quoted = endpoint.replace('\'', "%27");
+    format!("feria fetch -X {method}{cap} '{quoted}'")
 }
 
 /// Names payment rails for people.
@@ -116,6 +135,18 @@ mod tests {
         assert_eq!(sats(1_234_567_000), "1,234,567 sat");
         assert_eq!(sats(-1_500), "−1.500 sat");
         assert_eq!(sats(0), "0 sat");
+    }
+
+    #[test]
+    fn an_endpoint_does_nothing_in_a_shell() {
+        assert_eq!(
+            fetch_command("GET", Some(21_000), "https://a.example/x;$(id)'|sh"),
+            "feria fetch -X GET --max-cost 21sat 'https://a.example/x;$(id)%27|sh'"
+        );
+        assert_eq!(
+            fetch_command("GET", None, "https://a.example/"),
+            "feria fetch -X GET 'https://a.example/'"
+        );
     }
 
     #[test]
