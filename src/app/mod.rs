@@ -172,6 +172,14 @@ impl App {
             Arc::clone(&parts.entropy),
             parts.lifecycle.clone(),
         );
+        if config.network != Network::Simulated {
+            let own: Vec<String> = config
+                .relays
+                .iter()
+                .map(|relay| relay.url.clone())
+                .collect();
+            relays.keep_strangers_public(&own);
+        }
         let market = Market::new(
             index.clone(),
             relays.clone(),

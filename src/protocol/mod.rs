@@ -12,6 +12,7 @@ pub mod dialect;
 pub mod handler;
 pub mod kinds;
 pub mod listing;
+pub mod net;
 pub mod price;
 pub mod profile;
 pub mod tags;

@@ -58,7 +58,8 @@ impl Link {
             }
             let dialled = {
                 let _state = health.hold_dialling();
-                socket::dial(&self.key.url, &self.shared.options).await
+                let reach = self.shared.reach_of(&self.key.url);
+                socket::dial(&self.key.url, &self.shared.options, reach).await
             };
             let lost = match dialled {
                 Ok(socket) => {

@@ -27,7 +27,7 @@
 //! | `seen.rs` | ids that were verified and delivered |
 //! | `health.rs` | counters of one relay |
 //! | `backoff.rs` | how long to wait |
-//! | `socket.rs` | dialling |
+//! | `socket.rs` | dialling, and where to |
 //!
 //! <https://github.com/nostr-protocol/nips/blob/master/01.md>
 
@@ -40,11 +40,11 @@ mod session;
 mod socket;
 mod work;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -64,6 +64,7 @@ use crate::lifecycle::Lifecycle;
 use health::Health;
 use link::Link;
 use seen::Seen;
+use socket::Reach;
 use work::{Command, Sink, Subscription};
 
 /// Deliveries that wait for the reader of a subscription.
@@ -165,6 +166,8 @@ struct Shared {
     clock: SharedClock,
     entropy: SharedEntropy,
     lifecycle: Lifecycle,
+    /// The relays that may be anywhere; unset, all of them may.
+    own: OnceLock<HashSet<RelayUrl>>,
     links: Mutex<HashMap<LinkKey, mpsc::Sender<Command>>>,
     health: Mutex<HashMap<RelayUrl, Arc<Health>>>,
     next_subscription: AtomicU64,
@@ -206,11 +209,21 @@ impl Relays {
                 clock,
                 entropy,
                 lifecycle,
+                own: OnceLock::new(),
                 links: Mutex::default(),
                 health: Mutex::default(),
                 next_subscription: AtomicU64::default(),
             }),
         }
+    }
+
+    /// From now on links to relays other than `own` are opened to addresses of the
+    /// public internet only. Strangers name relays too: where they read messages,
+    /// where they want an answer. A later call changes nothing.
+    pub fn keep_strangers_public(&self, own: &[String]) {
+        let own = own.iter().filter_map(|url| RelayUrl::parse(url).ok());
+        // Fails only when it was set before.
+        let _ = self.shared.own.set(own.collect());
     }
 
     /// Subscribes at each of `urls`, reconnecting for as long as the receiver
@@ -386,6 +399,13 @@ impl Relays {
 }
 
 impl Shared {
+    fn reach_of(&self, url: &RelayUrl) -> Reach {
+        match self.own.get() {
+            Some(own) if !own.contains(url) => Reach::Public,
+            _ => Reach::Anywhere,
+        }
+    }
+
     fn health_of(&self, url: &RelayUrl) -> Arc<Health> {
         let mut relays = self.health.lock();
         if relays.len() >= MAX_LINKS {
