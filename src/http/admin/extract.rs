@@ -4,6 +4,10 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts};
 
 use crate::http::Problem;
+use crate::protocol::text::clean;
+
+/// What is said of a fault; the words in it may be the caller's.
+const MAX_DETAIL_CHARS: usize = 300;
 
 /// A JSON body.
 #[derive(FromRequest)]
@@ -17,7 +21,7 @@ pub(super) struct Parameters<T>(pub(super) T);
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
-        let mut problem = Self::bad_request(rejection.body_text());
+        let mut problem = Self::bad_request(clean(&rejection.body_text(), MAX_DETAIL_CHARS));
         problem.status = rejection.status().as_u16();
         problem
     }
@@ -25,6 +29,6 @@ impl From<JsonRejection> for Problem {
 
 impl From<QueryRejection> for Problem {
     fn from(rejection: QueryRejection) -> Self {
-        Self::bad_request(rejection.body_text())
+        Self::bad_request(clean(&rejection.body_text(), MAX_DETAIL_CHARS))
     }
 }
