@@ -37,8 +37,8 @@
 //! Not yet, because the part is not there: confusable names and domain proofs,
 //! probes for decoys, reviews, quotas per host.
 
-//mod files;
+mod files;
 mod garbage_http;
 mod garbage_relay;
-//mod listings;
+mod listings;
 mod node;
