@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use feria_paywall::amount::Msat;
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, source, units};
+use super::{ConfigError, source, units, write_private};
 
 /// The longest name of an agent.
 const MAX_NAME_CHARS: usize = 64;
@@ -165,12 +165,11 @@ impl AgentConfig {
         };
         self.check().map_err(|(key, reason)| refused(key, reason))?;
         let text = toml::to_string_pretty(self).map_err(|error| refused("", error.to_string()))?;
-        std::fs::create_dir_all(folder(data_dir))
-            .and_then(|()| std::fs::write(&path, text))
-            .map_err(|source| ConfigError::File {
-                path: path.clone(),
-                source,
-            })?;
+        // An upstream's URL may carry a password.
+        write_private(&path, &text).map_err(|source| ConfigError::File {
+            path: path.clone(),
+            source,
+        })?;
         Ok(path)
     }
 
