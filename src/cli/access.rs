@@ -31,7 +31,7 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct Issue {
-    /// `read-only`, `invoice-only`, `pay-only` or `agent-commerce`.
+    /// What it may do: `read-only`, `invoice-only`, `pay-only` or `agent-commerce`.
     #[arg(long)]
     tier: Tier,
     /// Words for you, such as who gets it.
@@ -49,8 +49,8 @@ pub(super) struct Issue {
     /// The only host it pays; may be repeated.
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
-    /// The only rail it pays on, `cashu` or `lightning`; may be repeated.
-    #[arg(long = "rail", value_name = "RAIL")]
+    /// The only rail it pays on; may be repeated.
+    #[arg(long = "rail", value_name = "RAIL", value_parser = ["cashu", "lightning"])]
     rails: Vec<String>,
 }
 
@@ -96,6 +96,10 @@ impl Issue {
             "token": issued.text,
         });
         output.show(&document, |_| issued.text.clone())?;
+        output.note(
+            "Shown this once. What it permits, in words: feria access inspect TOKEN\n\
+             To use it: Authorization: Bearer TOKEN",
+        );
         Ok(ExitCode::Ok)
     }
 }
@@ -106,7 +110,8 @@ fn show(token: Option<String>, output: &mut Output<'_>) -> Outcome {
         None => std::io::read_to_string(std::io::stdin())?,
     };
     let found = inspect(&token).map_err(|error| {
-        Fault::usage(format!("cannot {error}")).next("copy the token again, as a whole")
+        Fault::usage(format!("cannot {error}"))
+            .next("copy the token again, as a whole; `feria access issue` prints one")
     })?;
     let document = json!({
         "id": found.id,

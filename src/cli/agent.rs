@@ -4,12 +4,12 @@ use clap::{Args, Subcommand};
 use feria_paywall::amount::Msat;
 use serde_json::{Value, json};
 
-use super::client::{NodeClient, running_at};
+use super::client::NodeClient;
 use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
 use super::output::table;
 use super::{Context, Output};
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, LightningKind};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -54,8 +54,8 @@ pub(super) struct Add {
     /// Words to be found by; may be repeated.
     #[arg(long = "topic", value_name = "WORD")]
     topics: Vec<String>,
-    /// How it may be paid, `l402` or `nut24`; may be repeated [default: both].
-    #[arg(long = "rail", value_name = "RAIL")]
+    /// How it may be paid; may be repeated [default: both].
+    #[arg(long = "rail", value_name = "RAIL", value_parser = ["l402", "nut24"])]
     rails: Vec<String>,
     /// Calls that one Lightning payment buys.
     #[arg(long)]
@@ -65,22 +65,32 @@ pub(super) struct Add {
     force: bool,
 }
 
+/// What a seller hears who could not be paid by anyone.
+const NO_WAY_TO_BE_PAID: &str = "This node trusts no mint and has no Lightning, so nobody can pay \
+it yet: feria mint add URL --cap 10000sat";
+
 impl Command {
     pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
         match self {
             Self::Add(add) => add.execute(context, output).await,
             Self::List => list(context, output).await,
             Self::Publish { name } => {
-                let client = NodeClient::open(&context.data_dir)?;
+                let client = NodeClient::open(&context.data_dir).await?;
                 let report = client
-                    .post(&format!("agents/{name}/publish"), &json!({}))
+                    .post(&["agents", &name, "publish"], &json!({}))
                     .await?;
                 output.show(&report, published)?;
-                Ok(ExitCode::Ok)
+                if reached_a_relay(&report) {
+                    output.note(&format!("Next: feria agent check {name}"));
+                    Ok(ExitCode::Ok)
+                } else {
+                    Err(Fault::new("no_relay_took_it", "no relay took the listing")
+                        .next(format!("see why, relay by relay: feria agent check {name}")))
+                }
             }
             Self::Check { name } => {
-                let client = NodeClient::open(&context.data_dir)?;
-                let report = client.get(&format!("agents/{name}/check"), &[]).await?;
+                let client = NodeClient::open(&context.data_dir).await?;
+                let report = client.get(&["agents", &name, "check"], &[]).await?;
                 output.show(&report, checked)?;
                 Ok(if report["ok"].as_bool() == Some(true) {
                     ExitCode::Ok
@@ -94,33 +104,37 @@ impl Command {
 
 impl Add {
     async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
-        context.config()?;
+        let config = context.config()?;
         let is_forced = self.force;
         let agent = self.agent();
+        agent
+            .check()
+            .map_err(|(key, reason)| Fault::usage(format!("the agent's {key}: {reason}")))?;
         let path = AgentConfig::file(&context.data_dir, &agent.name);
         if path.exists() && !is_forced {
             return Err(Fault::usage(format!("{} exists", path.display()))
                 .next("edit that file, or replace it with --force"));
         }
         agent.save(&context.data_dir)?;
-        let is_running = running_at(&context.data_dir).is_some();
-        if is_running {
-            NodeClient::open(&context.data_dir)?
-                .post("agents", &json!({}))
-                .await?;
+        let client = NodeClient::find(&context.data_dir).await?;
+        if let Some(client) = &client {
+            client.post(&["agents"], &json!({})).await?;
         }
-        let report = json!({"agent": agent, "file": path, "is_live": is_running});
+        let report = json!({"agent": agent, "file": path, "is_live": client.is_some()});
         output.show(&report, |_| {
-            let next = if is_running {
-                format!(
-                    "Next: feria agent publish {0} && feria agent check {0}",
-                    agent.name
-                )
-            } else {
-                "Next: feria up".to_owned()
-            };
-            format!("Wrote {}: {} a call.\n{next}", path.display(), agent.price)
+            format!("Wrote {}: {} a call.", path.display(), agent.price)
         })?;
+        if config.mints.is_empty() && config.lightning.backend == LightningKind::None {
+            output.note(NO_WAY_TO_BE_PAID);
+        }
+        output.note(&if client.is_some() {
+            format!(
+                "Next: feria agent publish {0} && feria agent check {0}",
+                agent.name
+            )
+        } else {
+            "Next: feria up".to_owned()
+        });
         Ok(ExitCode::Ok)
     }
 
@@ -144,10 +158,8 @@ impl Add {
 }
 
 async fn list(context: &Context, output: &mut Output<'_>) -> Outcome {
-    let listed = if running_at(&context.data_dir).is_some() {
-        NodeClient::open(&context.data_dir)?
-            .get("agents", &[])
-            .await?
+    let listed = if let Some(client) = NodeClient::find(&context.data_dir).await? {
+        client.get(&["agents"], &[]).await?
     } else {
         context.config()?;
         let agents: Vec<Value> = AgentConfig::load_all(&context.data_dir)?
@@ -187,6 +199,16 @@ async fn list(context: &Context, output: &mut Output<'_>) -> Outcome {
     Ok(ExitCode::Ok)
 }
 
+/// A listing that is nowhere is no success.
+fn reached_a_relay(report: &Value) -> bool {
+    let mut relays = report["events"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|event| event["relays"].as_array().into_iter().flatten());
+    relays.any(|relay| relay["accepted"].as_bool() == Some(true))
+}
+
 fn published(report: &Value) -> String {
     let mut rows = Vec::new();
     for event in report["events"].as_array().into_iter().flatten() {
@@ -216,7 +238,7 @@ fn checked(report: &Value) -> String {
         &report["relays"],
         &[
             ("RELAY", "relay"),
-            ("STATE", "state"),
+            ("LISTING", "state"),
             ("CLASSIFIED", "has_classified"),
             ("MESSAGE", "message"),
         ],
@@ -233,7 +255,10 @@ fn checked(report: &Value) -> String {
     );
     let verdict = match report["fix"].as_str() {
         Some(fix) => format!("Fix first: {fix}"),
-        None => "Nothing is wrong.".to_owned(),
+        None => "Nothing is wrong: others can find it and its price is what the endpoint asks."
+            .to_owned(),
     };
-    format!("{relays}\n\n{clients}\n\n{verdict}")
+    let parts = [relays, clients, verdict];
+    let shown: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    shown.join("\n\n")
 }

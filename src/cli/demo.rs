@@ -38,11 +38,11 @@ impl Arguments {
             narrator: Narrator::new(|line| drop(writeln!(std::io::stderr(), "{line}"))),
         };
         let lifecycle = Lifecycle::default();
+        let stopped = super::stop_signal()?;
         let mut playing = Box::pin(run(options, lifecycle.clone()));
         let report = tokio::select! {
             report = &mut playing => report?,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted?;
+            () = stopped => {
                 lifecycle.shut_down(Duration::ZERO).await;
                 tokio::time::timeout(STOP_PATIENCE, playing).await.map_err(|_| {
                     Fault::new("general", "stopped in the middle of the script")

@@ -69,13 +69,16 @@ pub const TABLE: &[Row] = &[
     row(
         ExitCode::Usage,
         2,
-        "bad arguments or configuration",
+        "bad arguments, or something is not set up yet",
         "none",
         &[
             "bad_request",
             "bad_config",
             "bad_agent_file",
             "body_too_large",
+            "no_mint",
+            "no_write_relay",
+            "no_way_to_be_paid",
         ],
     ),
     row(
@@ -90,8 +93,6 @@ pub const TABLE: &[Row] = &[
             "no_rail",
             "no_usable_challenge",
             "lightning_refused",
-            "no_mint",
-            "untrusted_mint",
             "payee_not_reachable",
         ],
     ),
@@ -106,7 +107,7 @@ pub const TABLE: &[Row] = &[
             "mint_unavailable",
             "lightning_unavailable",
             "unavailable",
-            "no_write_relay",
+            "no_relay_took_it",
         ],
     ),
     row(
@@ -146,6 +147,7 @@ pub const TABLE: &[Row] = &[
             "over_budget",
             "over_limit",
             "refused_before",
+            "untrusted_mint",
         ],
     ),
     row(
@@ -192,17 +194,44 @@ impl ExitCode {
     }
 }
 
-/// Returns the table as Markdown, for the documentation.
+/// Returns the page `docs/EXIT-CODES.md`.
 #[must_use]
 pub fn markdown() -> String {
     let rows: Vec<String> = TABLE
         .iter()
-        .map(|row| format!("| {} | {} | {} |", row.number, row.meaning, row.money))
+        .map(|row| {
+            let codes: Vec<String> = row.codes.iter().map(|code| format!("`{code}`")).collect();
+            format!(
+                "| {} | {} | {} | {} |",
+                row.number,
+                row.meaning,
+                row.money,
+                codes.join(", ")
+            )
+        })
         .collect();
     format!(
-        "| code | meaning | money |\n|---|---|---|\n{}\n",
+        "# Exit codes\n\n\
+         Made from `src/cli/exit.rs` by `just schemas`; a test compares the two.\n\n\
+         With `--json`, a command that fails writes one object to standard error: `error` (true), \
+         `code`, `message`, `next_steps`, `exit_code`.\n\n\
+         | exit code | meaning | money | `code` of the error |\n|---|---|---|---|\n{}\n",
         rows.join("\n")
     )
+}
+
+/// Returns the table as plain lines, for the help text.
+pub(super) fn lines() -> String {
+    let rows: Vec<String> = TABLE
+        .iter()
+        .map(|row| {
+            format!(
+                "  {:>2}  {} (money: {})",
+                row.number, row.meaning, row.money
+            )
+        })
+        .collect();
+    format!("Exit codes:\n{}", rows.join("\n"))
 }
 
 #[cfg(test)]

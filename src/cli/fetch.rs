@@ -1,14 +1,19 @@
 //! `feria fetch`: calls a URL, and pays for it if it asks.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::{Args, ValueEnum};
 use feria_paywall::amount::Msat;
 use serde_json::{Value, json};
 
 use super::client::NodeClient;
 use super::exit::ExitCode;
-use super::fault::Outcome;
+use super::fault::{Fault, Outcome};
 use super::{Context, Output, parse};
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -31,9 +36,12 @@ pub(super) struct Arguments {
     /// A header to send; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = parse::header)]
     headers: Vec<(String, String)>,
-    /// The body to send.
+    /// The body to send; `@FILE` reads it from a file, `@-` from standard input.
     #[arg(short = 'd', long = "data", value_name = "BODY")]
     body: Option<String>,
+    /// Write the answer to a file instead of standard output.
+    #[arg(short = 'o', long, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// The most the call may cost, fees left out, such as 50sat.
     #[arg(long, value_name = "AMOUNT")]
     max_cost: Option<Msat>,
@@ -56,14 +64,15 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
-        let default_method = if self.body.is_some() { "POST" } else { "GET" };
+        let body = self.body.map(read_body).transpose()?;
+        let default_method = if body.is_some() { "POST" } else { "GET" };
         let headers: BTreeMap<String, String> = self.headers.into_iter().collect();
         let request = json!({
             "wallet": self.wallet,
             "url": self.url,
             "method": self.method.unwrap_or_else(|| default_method.to_owned()),
             "headers": headers,
-            "body": self.body.unwrap_or_default(),
+            "body": body.unwrap_or_default(),
             "max_cost_msat": self.max_cost.map(Msat::as_u64),
             "max_fee_msat": self.max_fee.map(Msat::as_u64),
             "rail": match self.rail {
@@ -75,29 +84,76 @@ impl Arguments {
             "dry_run": self.dry_run,
             "idempotency_key": self.idempotency_key,
         });
-        let fetched = NodeClient::open(&context.data_dir)?
-            .post("fetch", &request)
+        // Before anything is paid: an answer that was paid for must have a place to go.
+        let file = self.output.as_deref().map(create).transpose()?;
+        let fetched = NodeClient::open(&context.data_dir)
+            .await?
+            .post(&["fetch"], &request)
             .await?;
-        output.show(&fetched, |fetched| render(fetched, self.dry_run))?;
-        Ok(if self.dry_run {
-            ExitCode::DryRun
-        } else {
-            ExitCode::Ok
-        })
+        if self.dry_run {
+            output.show(&fetched, decision)?;
+            return Ok(ExitCode::DryRun);
+        }
+        let answer = body_of(&fetched);
+        match file {
+            Some(mut file) => file.write_all(&answer)?,
+            None if output.is_json() => {}
+            None => output.bytes(&answer)?,
+        }
+        if output.is_json() {
+            output.show(&fetched, |_| String::new())?;
+        }
+        output.note(&summary(&fetched));
+        Ok(ExitCode::Ok)
     }
 }
 
-/// The body is the data; a dry run has the decision instead.
-fn render(fetched: &Value, is_dry_run: bool) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    if is_dry_run {
-        return match &fetched["purchase"] {
-            Value::Null => "The call costs nothing.".to_owned(),
-            purchase => text(&purchase["decision"]),
-        };
+fn create(path: &Path) -> Result<File, Fault> {
+    File::create(path)
+        .map_err(|error| Fault::usage(format!("cannot write {}: {error}", path.display())))
+}
+
+fn read_body(text: String) -> Result<String, Fault> {
+    let read = match text.strip_prefix('@') {
+        None => return Ok(text),
+        Some("-") => std::io::read_to_string(std::io::stdin()),
+        Some(path) => std::fs::read_to_string(path),
+    };
+    read.map_err(|error| Fault::usage(format!("cannot read the body from {text}: {error}")))
+}
+
+/// Returns what a dry run found out.
+fn decision(fetched: &Value) -> String {
+    match &fetched["purchase"] {
+        Value::Null => "The call costs nothing.".to_owned(),
+        purchase => purchase["decision"].as_str().unwrap_or_default().to_owned(),
     }
-    match &fetched["body"] {
-        Value::String(body) => body.clone(),
-        _ => text(&fetched["body_base64"]),
+}
+
+fn body_of(fetched: &Value) -> Vec<u8> {
+    match fetched["body"].as_str() {
+        Some(text) => text.as_bytes().to_vec(),
+        None => STANDARD
+            .decode(fetched["body_base64"].as_str().unwrap_or_default())
+            .unwrap_or_default(),
     }
+}
+
+/// Says what the call cost; the body has standard output for itself.
+fn summary(fetched: &Value) -> String {
+    let status = fetched["status"].as_u64().unwrap_or_default();
+    let purchase = &fetched["purchase"];
+    if purchase.is_null() {
+        return format!("HTTP {status}, nothing paid.");
+    }
+    let amount = |key: &str| Msat::new(purchase[key].as_u64().unwrap_or_default()).to_string();
+    format!(
+        "HTTP {status}, {} for {} and {} in fees ({}) in {} ms; purchase {}",
+        purchase["outcome"].as_str().unwrap_or_default(),
+        amount("price_msat"),
+        amount("fee_msat"),
+        purchase["rail"].as_str().unwrap_or_default(),
+        purchase["duration_ms"],
+        purchase["id"].as_str().unwrap_or_default(),
+    )
 }

@@ -14,7 +14,7 @@ use crate::clock::{SystemEntropy, random_bytes};
 use crate::config::{CONFIG_FILE, NodeSeed, RELAYS_FILE, SAMPLE, SAMPLE_RELAYS};
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum NetworkName {
+pub(super) enum NetworkName {
     Mainnet,
     Regtest,
     Simulated,
@@ -32,48 +32,68 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
-        let folder = &context.data_dir;
-        make_folder(folder)?;
-        make_folder(&folder.join("agents"))?;
-        let mut written = Vec::new();
-        let mut kept = Vec::new();
-        let mut note = |name: &'static str, is_new: bool| {
-            if is_new { &mut written } else { &mut kept }.push(name);
-        };
-        let network = match self.network {
-            NetworkName::Mainnet => "mainnet",
-            NetworkName::Regtest => "regtest",
-            NetworkName::Simulated => "simulated",
-        };
-        let sample = SAMPLE.replacen(
-            "network = \"mainnet\"",
-            &format!("network = \"{network}\""),
-            1,
-        );
-        note(CONFIG_FILE, write_new(&folder.join(CONFIG_FILE), &sample)?);
         let relays = if self.no_relays { "" } else { SAMPLE_RELAYS };
-        note(RELAYS_FILE, write_new(&folder.join(RELAYS_FILE), relays)?);
-        note("seed", make_seed(context)?);
-        context.config()?;
+        let (written, kept) = set_up(context, self.network, relays)?;
+        let folder = &context.data_dir;
+        let config = context.config()?;
         let report = json!({
             "data_dir": folder,
-            "network": network,
+            "network": config.network.as_str(),
             "written": written,
             "kept": kept,
         });
         output.show(&report, |_| {
             format!(
-                "Data folder: {}\nWritten: {}\nKept as they were: {}\n\n\
-                 Back up `seed` now: all keys and all ecash derive from it.\n\
-                 No mint is trusted yet; add one to {CONFIG_FILE} to sell or pay.\n\
-                 Next: feria up",
+                "Data folder: {}\nNetwork: {}\nWritten: {}\nKept as they were: {}",
                 folder.display(),
+                config.network.as_str(),
                 list(&written),
                 list(&kept),
             )
         })?;
+        if written.contains(&"seed") {
+            output.note("Back up `seed` now: all keys and all ecash derive from it.");
+        }
+        if config.mints.is_empty() {
+            output.note(
+                "No mint is trusted yet, so it cannot sell or pay: feria mint add URL --cap 10000sat",
+            );
+        }
+        output.note("Next: feria up");
         Ok(ExitCode::Ok)
     }
+}
+
+/// Names of files.
+type Names = Vec<&'static str>;
+
+/// Makes what is missing. Returns which files are new and which were there.
+pub(super) fn set_up(
+    context: &Context,
+    network: NetworkName,
+    relays: &str,
+) -> Result<(Names, Names), Fault> {
+    let folder = &context.data_dir;
+    make_folder(folder)?;
+    make_folder(&folder.join("agents"))?;
+    let (mut written, mut kept) = (Names::new(), Names::new());
+    let mut note = |name: &'static str, is_new: bool| {
+        if is_new { &mut written } else { &mut kept }.push(name);
+    };
+    let network = match network {
+        NetworkName::Mainnet => "mainnet",
+        NetworkName::Regtest => "regtest",
+        NetworkName::Simulated => "simulated",
+    };
+    let sample = SAMPLE.replacen(
+        "network = \"mainnet\"",
+        &format!("network = \"{network}\""),
+        1,
+    );
+    note(CONFIG_FILE, write_new(&folder.join(CONFIG_FILE), &sample)?);
+    note(RELAYS_FILE, write_new(&folder.join(RELAYS_FILE), relays)?);
+    note("seed", make_seed(context)?);
+    Ok((written, kept))
 }
 
 fn list(names: &[&str]) -> String {

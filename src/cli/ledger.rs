@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::client::{NodeClient, running_at};
+use super::client::NodeClient;
 use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
 use super::{Context, Output};
@@ -18,12 +18,9 @@ pub(super) enum Command {
 impl Command {
     pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
         let Self::Audit = self;
-        let audit = if running_at(&context.data_dir).is_some() {
-            NodeClient::open(&context.data_dir)?
-                .get("ledger/audit", &[])
-                .await?
-        } else {
-            read(context).await?
+        let audit = match NodeClient::find(&context.data_dir).await? {
+            Some(client) => client.get(&["ledger", "audit"], &[]).await?,
+            None => read(context).await?,
         };
         output.show(&audit, render)?;
         if audit["ok"].as_bool() == Some(true) {

@@ -2,31 +2,36 @@
 //!
 //! Standard output is data, standard error is messages; `--json` makes both
 //! machine-readable. Exit codes are one table, in [`exit`]. Commands that need the
-//! node reach it through its API; `search`, `agent list`, `access` and `ledger
-//! audit` also work on the files of a node that does not run.
+//! node reach it through its API; `search`, `agent add`, `agent list`, `mint`,
+//! `access` and `ledger audit` also work on the files of a node that does not run.
 
 mod access;
 mod agent;
 mod client;
 mod demo;
+mod examples;
 pub mod exit;
 mod fault;
 mod fetch;
 mod init;
 mod ledger;
+mod mint;
 mod output;
 mod parse;
 mod pay;
 mod search;
+mod status;
 mod up;
 mod wallet;
 
 use std::ffi::OsString;
+use std::future::Future;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use etcetera::AppStrategy;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, Environment};
 use crate::telemetry::{self, Verbosity};
@@ -36,7 +41,7 @@ use output::Output;
 
 /// A market of agents, without a market place: sell and buy by the call.
 #[derive(Debug, Parser)]
-#[command(name = "feria", version, after_help = EXAMPLES)]
+#[command(name = "feria", version, arg_required_else_help = true)]
 struct Arguments {
     /// The folder of all files of the node [default: the user's data folder].
     #[arg(long, global = true, env = "FERIA_DATA_DIR", value_name = "DIR")]
@@ -48,13 +53,6 @@ struct Arguments {
     command: Command,
 }
 
-const EXAMPLES: &str = "Examples:
-  feria demo                                   the whole market, with play money
-  feria init && feria up                       a node of your own
-  feria search translation                     what others sell
-  feria fetch --wallet research --max-cost 50sat URL
-  feria agent add translate --upstream http://127.0.0.1:9000 --price 21sat";
-
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Set up the data folder.
@@ -63,6 +61,8 @@ enum Command {
     Up(up::Arguments),
     /// Play the whole market in one process, with play money.
     Demo(demo::Arguments),
+    /// Say how the running node is doing, and what it lacks.
+    Status(status::Arguments),
     /// Find what agents sell.
     Search(search::Arguments),
     /// Call a URL, and pay for it if it asks.
@@ -73,6 +73,9 @@ enum Command {
     /// Wallets of own agents.
     #[command(subcommand)]
     Wallet(wallet::Command),
+    /// The mints this node trusts with money.
+    #[command(subcommand)]
+    Mint(mint::Command),
     /// Pay an invoice, or send ecash to an agent.
     Pay(pay::Arguments),
     /// Tokens for the node's API.
@@ -102,9 +105,12 @@ where
     I: IntoIterator<Item = A>,
     A: Into<OsString> + Clone,
 {
-    let parsed = match Arguments::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    // The parser stops at the first fault, so it does not say whether JSON was asked for.
+    let is_json = arguments.iter().any(|argument| argument == "--json");
+    let parsed = match parse(arguments) {
         Ok(parsed) => parsed,
-        Err(error) => return refuse(&error, out, err),
+        Err(error) => return refuse(&error, is_json, out, err),
     };
     let is_node = matches!(parsed.command, Command::Up(_) | Command::Demo(_));
     telemetry::init(if is_node {
@@ -112,27 +118,52 @@ where
     } else {
         Verbosity::Command
     });
-    let mut output = Output::new(out, parsed.json);
+    let mut output = Output::new(out, err, parsed.json);
     match execute(parsed, &mut output).await {
         Ok(exit) => exit.number(),
         Err(fault) => {
-            let text = if output.is_json() {
-                fault.to_json().to_string()
-            } else {
-                fault.to_string()
-            };
-            // Nobody is left to tell when standard error is closed.
-            let _ = writeln!(err, "{text}");
+            output.fault(&fault);
             fault.exit().number()
         }
     }
 }
 
+/// Says whether `arguments` (the program's name first) are a command or a request
+/// for help.
+///
+/// # Errors
+/// What is wrong with them, as the command would say it.
+pub fn check<I, A>(arguments: I) -> Result<(), String>
+where
+    I: IntoIterator<Item = A>,
+    A: Into<OsString>,
+{
+    match parse(arguments.into_iter().map(Into::into).collect()) {
+        Err(error) if error.use_stderr() => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Arguments, clap::Error> {
+    let mut command = examples::with_examples(Arguments::command());
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
 /// Prints help where it was asked for, and what is wrong with the arguments where not.
-fn refuse(error: &clap::Error, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+fn refuse(error: &clap::Error, is_json: bool, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let text = error.render();
     if error.use_stderr() {
-        let _ = write!(err, "{text}");
+        if is_json {
+            // The first paragraph says what is wrong; the rest is the usage.
+            let text = text.to_string();
+            let fault = text.split("\n\n").next().unwrap_or_default();
+            let words: Vec<&str> = fault.split_whitespace().skip(1).collect();
+            let fault = Fault::usage(words.join(" ")).next("see how it is used: --help");
+            Output::new(out, err, true).fault(&fault);
+        } else {
+            let _ = write!(err, "{text}");
+        }
         ExitCode::Usage.number()
     } else {
         let _ = write!(out, "{text}");
@@ -155,14 +186,28 @@ async fn execute(arguments: Arguments, output: &mut Output<'_>) -> Outcome {
         Command::Init(command) => command.execute(&context, output).await,
         Command::Up(command) => Box::pin(command.execute(&context, output)).await,
         Command::Demo(_) => Ok(ExitCode::Ok),
+        Command::Status(command) => command.execute(&context, output).await,
         Command::Search(command) => command.execute(&context, output).await,
         Command::Fetch(command) => command.execute(&context, output).await,
         Command::Agent(command) => command.execute(&context, output).await,
         Command::Wallet(command) => command.execute(&context, output).await,
+        Command::Mint(command) => command.execute(&context, output).await,
         Command::Pay(command) => command.execute(&context, output).await,
         Command::Access(command) => command.execute(&context, output).await,
         Command::Ledger(command) => command.execute(&context, output).await,
     }
+}
+
+/// Watches for Ctrl-C and SIGTERM from now on; the future resolves at the first.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 /// Returns the user's data folder for this program.

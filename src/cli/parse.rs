@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use feria_paywall::amount::{Msat, Sat};
+
 /// Parses `90s`, `30m`, `1h` and `2d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let help = || format!("{text:?} is no duration; write for example 90s, 30m, 1h or 2d");
@@ -22,6 +24,20 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(help)
 }
 
+/// Parses an amount of ecash: whole satoshi above 0, such as `21sat`.
+pub(super) fn sat(text: &str) -> Result<Sat, String> {
+    let amount: Msat = text
+        .parse()
+        .map_err(|error: feria_paywall::amount::ParseAmountError| error.to_string())?;
+    if amount == Msat::ZERO {
+        return Err("an amount is above 0".to_owned());
+    }
+    if amount.floor_sat() != amount.ceil_sat() {
+        return Err(format!("{text:?} is not a whole number of sat"));
+    }
+    Ok(amount.floor_sat())
+}
+
 /// Parses `Name: value`.
 pub(super) fn header(text: &str) -> Result<(String, String), String> {
     text.split_once(':')
@@ -39,6 +55,15 @@ mod tests {
         assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
         for text in ["", "5", "h", "-1s", "5y", "99999999999999999999s", "5é"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ecash_is_whole_satoshi() {
+        assert_eq!(sat("21sat"), Ok(Sat::new(21)));
+        assert_eq!(sat("2000msat"), Ok(Sat::new(2)));
+        for text in ["", "21", "0sat", "1500msat", "-1sat", "1btc"] {
+            assert!(sat(text).is_err(), "{text}");
         }
     }
 }

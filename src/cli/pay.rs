@@ -1,14 +1,14 @@
 //! `feria pay`: pays an invoice, or sends ecash to an agent.
 
 use clap::Args;
-use feria_paywall::amount::Msat;
+use feria_paywall::amount::{Msat, Sat};
 use serde_json::json;
 
 use super::client::NodeClient;
 use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
 use super::output::facts;
-use super::{Context, Output};
+use super::{Context, Output, parse};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -18,8 +18,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "WALLET")]
     wallet: String,
     /// How much to send to an npub, such as 250sat.
-    #[arg(long, value_name = "AMOUNT")]
-    amount: Option<Msat>,
+    #[arg(long, value_name = "AMOUNT", value_parser = parse::sat)]
+    amount: Option<Sat>,
     /// Words for the payee of ecash.
     #[arg(long, default_value = "")]
     memo: String,
@@ -39,6 +39,17 @@ impl Arguments {
         if self.target.starts_with("npub1") {
             return self.send(context, output).await;
         }
+        // Before the node is asked: an invoice of "5000" would be a strange mistake to pay for.
+        if !self.target.to_ascii_lowercase().starts_with("ln") {
+            return Err(Fault::usage(format!(
+                "{:?} is neither an invoice (ln...) nor the key of an agent (npub1...)",
+                self.target
+            )));
+        }
+        if self.amount.is_some() {
+            return Err(Fault::usage("an invoice names its amount itself")
+                .next("leave --amount out; --max-cost is the most it may ask"));
+        }
         let request = json!({
             "wallet": self.wallet,
             "invoice": self.target,
@@ -46,8 +57,8 @@ impl Arguments {
             "max_fee_msat": self.max_fee.map(Msat::as_u64),
             "idempotency_key": self.idempotency_key,
         });
-        let client = NodeClient::open(&context.data_dir)?;
-        let paid = client.post("pay", &request).await?;
+        let client = NodeClient::open(&context.data_dir).await?;
+        let paid = client.post(&["pay"], &request).await?;
         output.show(&paid, |paid| {
             facts(
                 paid,
@@ -69,11 +80,11 @@ impl Arguments {
         let request = json!({
             "wallet": self.wallet,
             "payee": self.target,
-            "amount_sat": amount.ceil_sat().as_u64(),
+            "amount_sat": amount.as_u64(),
             "memo": self.memo,
         });
-        let client = NodeClient::open(&context.data_dir)?;
-        let sent = client.post("transfers", &request).await?;
+        let client = NodeClient::open(&context.data_dir).await?;
+        let sent = client.post(&["transfers"], &request).await?;
         output.show(&sent, |sent| {
             facts(
                 sent,

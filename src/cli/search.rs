@@ -2,9 +2,11 @@
 
 use clap::Args;
 use feria_paywall::amount::Msat;
+use nostr::key::PublicKey;
+use nostr::nips::nip19::ToBech32;
 use serde_json::{Value, json};
 
-use super::client::{NodeClient, running_at};
+use super::client::NodeClient;
 use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
 use super::output::table;
@@ -16,8 +18,8 @@ use crate::store::index::{Index, Search};
 pub(super) struct Arguments {
     /// Words; none lists the newest.
     query: Vec<String>,
-    /// Only what can be paid this way: `l402` or `nut24`.
-    #[arg(long)]
+    /// Only what can be paid this way.
+    #[arg(long, value_parser = ["l402", "nut24"])]
     rail: Option<String>,
     /// Only what costs at most this a call, such as 50sat.
     #[arg(long, value_name = "AMOUNT")]
@@ -29,16 +31,15 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
-        let found = if running_at(&context.data_dir).is_some() {
-            self.ask_node(context).await?
-        } else {
-            self.read_index(context).await?
+        let found = match NodeClient::find(&context.data_dir).await? {
+            Some(client) => self.ask_node(&client).await?,
+            None => self.read_index(context).await?,
         };
         output.show(&found, render)?;
         Ok(ExitCode::Ok)
     }
 
-    async fn ask_node(&self, context: &Context) -> Result<Value, Fault> {
+    async fn ask_node(&self, client: &NodeClient) -> Result<Value, Fault> {
         let mut query = vec![
             ("q", self.query.join(" ")),
             ("limit", self.limit.to_string()),
@@ -48,9 +49,7 @@ impl Arguments {
             self.max_price
                 .map(|price| ("max_price_msat", price.as_u64().to_string())),
         );
-        NodeClient::open(&context.data_dir)?
-            .get("search", &query)
-            .await
+        client.get(&["search"], &query).await
     }
 
     async fn read_index(self, context: &Context) -> Result<Value, Fault> {
@@ -73,7 +72,12 @@ fn render(found: &Value) -> String {
     for row in rows.as_array_mut().into_iter().flatten() {
         row["price"] = match row["price_msat"].as_u64() {
             Some(msat) => json!(Msat::new(msat).to_string()),
+            // The seller names no price in bitcoin; the 402 says it.
             None => json!("ask"),
+        };
+        row["seller"] = match row["seller"].as_str() {
+            Some(key) => json!(short(key)),
+            None => Value::Null,
         };
     }
     table(
@@ -82,9 +86,22 @@ fn render(found: &Value) -> String {
             ("NAME", "name"),
             ("PRICE", "price"),
             ("RAILS", "rails"),
+            ("SELLER", "seller"),
             ("ENDPOINT", "endpoint"),
-            ("SUMMARY", "summary"),
         ],
-        "Nothing found. A node finds more while it runs: feria up",
+        "Nothing found. A node finds more while it runs (feria up) and reads relays \
+         (relays.toml); `feria status` says how many listings it knows.",
     )
+}
+
+/// Returns enough of a public key to tell sellers apart.
+fn short(key: &str) -> String {
+    let bytes = hex::decode(key).unwrap_or_default();
+    let npub = PublicKey::from_slice(&bytes)
+        .ok()
+        .and_then(|key| key.to_bech32().ok());
+    match npub {
+        Some(npub) => format!("{}…{}", &npub[..10], &npub[npub.len() - 4..]),
+        None => key.chars().take(8).collect(),
+    }
 }

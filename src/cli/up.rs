@@ -1,29 +1,34 @@
 //! `feria up`: runs the node until it is told to stop.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::client::{NODE_FILE, TOKEN_FILE};
 use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
-use super::{Context, Output};
+use super::{Context, Output, init, mint, stop_signal};
 use crate::access::{IssueRequest, Permission, Request, Tier};
 use crate::app::{Addresses, App, AppParts, Listeners, open_lightning};
 use crate::clock::{Clock, SystemClock, SystemEntropy};
 use crate::config::NodeSeed;
+use crate::config::{CONFIG_FILE, Config, LightningKind, NodeSeed, SAMPLE_RELAYS, write_private};
 use crate::lifecycle::Lifecycle;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// Set up the data folder first, if it is not there yet (for containers).
+    #[arg(long)]
+    init: bool,
+}
 
 impl Arguments {
     pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
+        if self.init && !context.data_dir.join(CONFIG_FILE).exists() {
+            init::set_up(context, init::NetworkName::Mainnet, SAMPLE_RELAYS)?;
+        }
         let mut config = context.config()?;
         let seed = NodeSeed::load(&config.seed, &config.data_dir)?;
         let listeners = Listeners::bind(&mut config)
@@ -43,25 +48,24 @@ impl Arguments {
             },
         )
         .await?;
-        let mut stop = signal(SignalKind::terminate())?;
+        let stopped = stop_signal()?;
         let addresses = app.start(listeners).await?;
         keep_token(&app, &data_dir).await?;
         write_private(
             &data_dir.join(NODE_FILE),
-            &json!({
-                "public": addresses.public.to_string(),
-                "admin": addresses.admin.to_string(),
-                "pid": std::process::id(),
-            })
-            .to_string(),
+            &format!(
+                "{}\n",
+                json!({
+                    "public": addresses.public.to_string(),
+                    "admin": addresses.admin.to_string(),
+                    "pid": std::process::id(),
+                })
+            ),
         )?;
         announce(&app, addresses, output)?;
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted?,
-            _ = stop.recv() => {}
-        }
+        stopped.await;
         tracing::info!("stopping: open requests and payments are finished first");
-        // The file only helps other commands; a stale one makes them say that nobody answers.
+        // The file only helps other commands; a stale one is seen as such.
         let _ = std::fs::remove_file(data_dir.join(NODE_FILE));
         if app.shut_down().await {
             Ok(ExitCode::Ok)
@@ -96,7 +100,18 @@ fn announce(app: &App, addresses: Addresses, output: &mut Output<'_>) -> Result<
         "Network    {}\nMarket     {}\nDashboard  {dashboard}\n           (this link works once, within an hour)",
         app.config.network.as_str(),
         app.config.public.url,
-    ))
+    ))?;
+    for line in app.recovered.lines() {
+        output.note(&format!("Resolved from before: {line}"));
+    }
+    if app.config.mints.is_empty() {
+        output.note(mint::NONE_TRUSTED);
+    }
+    if app.config.relays.is_empty() {
+        output.note("No relay is configured, so nothing is found: add one to relays.toml.");
+    }
+    output.note("Ctrl-C stops the node.");
+    Ok(())
 }
 
 /// Writes a token for the commands of this machine, unless there is a good one.
@@ -116,20 +131,6 @@ async fn keep_token(app: &App, data_dir: &Path) -> Result<(), Fault> {
         })
         .await
         .map_err(|error| Fault::from(anyhow::Error::new(error)))?;
-    write_private(&path, &issued.text)
-}
-
-/// Replaces the file as a whole, readable by its owner alone.
-fn write_private(path: &Path, text: &str) -> Result<(), Fault> {
-    let new = path.with_extension("new");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")?;
-    std::fs::rename(&new, path)?;
+    write_private(&path, &format!("{}\n", issued.text))?;
     Ok(())
 }

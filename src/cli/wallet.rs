@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use feria_paywall::amount::Msat;
+use feria_paywall::amount::Sat;
 use serde_json::{Value, json};
 
 use super::client::NodeClient;
 use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
-use super::output::{facts, table};
+use super::output::{facts, table, time};
 use super::{Context, Output, parse};
 
 #[derive(Debug, Subcommand)]
@@ -37,12 +37,11 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct Create {
-    /// The agent it is for.
-    #[arg(long)]
-    agent: String,
+    /// The agent it is for: a-z, 0-9, - and _. The wallet is called by this name.
+    name: String,
     /// The most it may hold.
-    #[arg(long, value_name = "AMOUNT", default_value = "10000sat")]
-    limit: Msat,
+    #[arg(long, value_name = "AMOUNT", default_value = "10000sat", value_parser = parse::sat)]
+    limit: Sat,
     /// How long it lives, such as 1h.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse::duration)]
     ttl: Duration,
@@ -50,8 +49,8 @@ pub(super) struct Create {
     #[arg(long, value_name = "URL")]
     mint: Option<String>,
     /// Move this in from the treasury at once.
-    #[arg(long, value_name = "AMOUNT")]
-    fund: Option<Msat>,
+    #[arg(long, value_name = "AMOUNT", value_parser = parse::sat)]
+    fund: Option<Sat>,
 }
 
 #[derive(Debug, Args)]
@@ -59,8 +58,8 @@ pub(super) struct Fund {
     /// A wallet's id, the name of its agent, or `treasury`.
     wallet: String,
     /// How much.
-    #[arg(long, value_name = "AMOUNT", required_unless_present = "quote")]
-    amount: Option<Msat>,
+    #[arg(long, value_name = "AMOUNT", required_unless_present = "quote", value_parser = parse::sat)]
+    amount: Option<Sat>,
     /// Take what was paid on the invoice of an earlier call.
     #[arg(long, value_name = "ID")]
     quote: Option<String>,
@@ -77,31 +76,38 @@ const COLUMNS: &[(&str, &str)] = &[
 
 impl Command {
     pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
-        let client = NodeClient::open(&context.data_dir)?;
+        let client = NodeClient::open(&context.data_dir).await?;
         match self {
             Self::Create(create) => {
                 let request = json!({
-                    "agent": create.agent,
-                    "limit_sat": create.limit.floor_sat().as_u64(),
+                    "agent": create.name,
+                    "limit_sat": create.limit.as_u64(),
                     "ttl_secs": create.ttl.as_secs(),
                     "mint": create.mint,
-                    "fund_sat": create.fund.map(|amount| amount.floor_sat().as_u64()),
+                    "fund_sat": create.fund.map(Sat::as_u64),
                 });
-                let wallet = client.post("wallets", &request).await?;
-                output.show(&wallet, |wallet| table(&json!([wallet]), COLUMNS, ""))?;
+                let wallet = client.post(&["wallets"], &request).await?;
+                output.show(&wallet, |wallet| rows(&json!([wallet]), ""))?;
+                if create.fund.is_none() {
+                    output.note(&format!(
+                        "Next: feria wallet fund {0} --amount 100sat (from the treasury), then \
+                         feria fetch --wallet {0} URL",
+                        create.name
+                    ));
+                }
             }
             Self::Balance { wallet: Some(id) } => {
-                let wallet = client.get(&format!("wallets/{id}"), &[]).await?;
-                output.show(&wallet, |wallet| table(&json!([wallet]), COLUMNS, ""))?;
+                let wallet = client.get(&["wallets", &id], &[]).await?;
+                output.show(&wallet, |wallet| rows(&json!([wallet]), ""))?;
             }
             Self::Balance { wallet: None } => {
-                let wallets = client.get("wallets", &[]).await?;
+                let wallets = client.get(&["wallets"], &[]).await?;
                 output.show(&wallets, all)?;
             }
             Self::Audit { wallet } => return audit(&client, &wallet, output).await,
             Self::Close { wallet } => {
                 let swept = client
-                    .post(&format!("wallets/{wallet}/close"), &json!({}))
+                    .post(&["wallets", &wallet, "close"], &json!({}))
                     .await?;
                 output.show(&swept, |swept| {
                     facts(swept, &[("Swept sat", "swept_sat"), ("Fee sat", "fee_sat")])
@@ -109,11 +115,11 @@ impl Command {
             }
             Self::Fund(fund) => {
                 let request = json!({
-                    "amount_sat": fund.amount.map(|amount| amount.floor_sat().as_u64()),
+                    "amount_sat": fund.amount.map(Sat::as_u64),
                     "quote_id": fund.quote,
                 });
                 let answer = client
-                    .post(&format!("wallets/{}/fund", fund.wallet), &request)
+                    .post(&["wallets", &fund.wallet, "fund"], &request)
                     .await?;
                 output.show(&answer, funded)?;
             }
@@ -122,8 +128,21 @@ impl Command {
     }
 }
 
+fn rows(wallets: &Value, empty: &str) -> String {
+    let mut rows = wallets.clone();
+    for row in rows.as_array_mut().into_iter().flatten() {
+        row["expires_at"] = row["expires_at"]
+            .as_u64()
+            .map_or(Value::Null, |at| json!(time(at)));
+    }
+    table(&rows, COLUMNS, empty)
+}
+
 fn all(wallets: &Value) -> String {
-    let agents = table(&wallets["items"], COLUMNS, "No agent has a wallet.");
+    let agents = rows(
+        &wallets["items"],
+        "No agent has a wallet. Give one: feria wallet create NAME --limit 500sat --ttl 1h",
+    );
     let holdings = table(
         &wallets["holdings"],
         &[
@@ -131,7 +150,7 @@ fn all(wallets: &Value) -> String {
             ("MINT", "mint"),
             ("BALANCE SAT", "balance_sat"),
         ],
-        "No ecash is held.",
+        "No ecash is held. Pay some in: feria wallet fund treasury --amount 1000sat",
     );
     format!("{agents}\n\n{holdings}")
 }
@@ -150,10 +169,14 @@ fn funded(answer: &Value) -> String {
 }
 
 async fn audit(client: &NodeClient, wallet: &str, output: &mut Output<'_>) -> Outcome {
-    let log = client.get(&format!("wallets/{wallet}/audit"), &[]).await?;
+    let log = client.get(&["wallets", wallet, "audit"], &[]).await?;
     output.show(&log, |log| {
+        let mut rows = log["entries"].clone();
+        for row in rows.as_array_mut().into_iter().flatten() {
+            row["at"] = row["at"].as_u64().map_or(Value::Null, |at| json!(time(at)));
+        }
         let entries = table(
-            &log["entries"],
+            &rows,
             &[
                 ("SEQ", "seq"),
                 ("AT", "at"),

@@ -19,22 +19,25 @@ impl From<WalletError> for Problem {
         match error {
             WalletError::UntrustedMint(mint) => {
                 Self::new(StatusCode::CONFLICT, "untrusted_mint", detail).next(format!(
-                    "add it to feria.toml if you trust it: [[mints]] url = \"{mint}\""
+                    "if you trust it: feria mint add {mint} --cap 10000sat, and restart the node"
                 ))
             }
             WalletError::Insufficient { .. } => {
                 Self::new(StatusCode::CONFLICT, "insufficient_funds", detail)
-                    .next("fund the wallet, or choose another")
+                    .next("move some in: feria wallet fund WALLET --amount 100sat")
             }
             WalletError::MintUnavailable { .. } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "mint_unavailable", detail).retryable()
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "mint_unavailable", detail)
+                    .retryable()
+                    .next("see whether it is up, and try again later")
             }
             WalletError::Refused(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "token_refused", detail)
             }
             WalletError::Unknown(_) => unknown(detail),
-            WalletError::NoWallet(_) => Self::not_found(detail).next("list wallets"),
-            WalletError::Limit(_) => Self::new(StatusCode::FORBIDDEN, "over_limit", detail),
+            WalletError::NoWallet(_) => Self::not_found(detail).next("see which there are: feria wallet balance"),
+            WalletError::Limit(_) => Self::new(StatusCode::FORBIDDEN, "over_limit", detail)
+                .next("a mint's cap stands in feria.toml; a wallet's limit is set with --limit when it is created"),
             WalletError::Store(source) => source.into(),
         }
     }
@@ -45,9 +48,13 @@ impl From<SpendError> for Problem {
         let detail = error.to_string();
         match error {
             SpendError::BadRequest(_) => Self::bad_request(detail),
-            SpendError::Network { .. } => {
-                Self::new(StatusCode::BAD_GATEWAY, "seller_unreachable", detail).retryable()
-            }
+            SpendError::Network { .. } => Self::new(
+                StatusCode::BAD_GATEWAY,
+                "seller_unreachable",
+                format!("cannot {detail}"),
+            )
+            .retryable()
+            .next("nothing was paid: try again later, or find another seller: feria search"),
             SpendError::Refused { id, refusal } => {
                 let problem = Self::new(StatusCode::FORBIDDEN, refusal_code(&refusal), detail);
                 if id.is_empty() {

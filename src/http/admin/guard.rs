@@ -110,7 +110,7 @@ impl Caller {
         let node = self.admit(About { agent, ..about }).await?;
         let wallet = wallet.ok_or_else(|| {
             Problem::not_found(format!("there is no wallet {id_or_agent}"))
-                .next("create one: feria wallet create --agent NAME")
+                .next("create one: feria wallet create NAME --limit 500sat --ttl 1h")
         })?;
         Ok((node, wallet))
     }

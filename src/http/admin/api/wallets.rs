@@ -91,7 +91,8 @@ pub(super) fn mint_or_first(node: &Node, mint: Option<String>) -> Result<String,
                 "no_mint",
                 "this node trusts no mint with money yet",
             )
-            .next("add one to feria.toml under [[mints]] and restart")
+            .next("add one: feria mint add URL --cap 10000sat")
+            .next("then restart the node: it reads its mints at start")
         })
 }
 
