@@ -409,6 +409,10 @@ async fn publish_all(node: &Node) {
     for agent in agents.iter() {
         let name = agent.name.as_str();
         match node.own_agent(agent) {
+            Ok(own) if own.listing.rails.is_empty() => tracing::warn!(
+                agent.name = name,
+                "{name} is not published: nobody could pay for it without a mint or Lightning; `feria mint add URL` adds a mint"
+            ),
             Ok(own) => {
                 let report = node.market.publisher.publish(&own).await;
                 if report.is_published() {

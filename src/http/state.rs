@@ -122,7 +122,8 @@ impl Node {
         format!("/login?code={}", self.pages.sessions.new_link_code())
     }
 
-    /// Returns what the market publishes for `agent`.
+    /// Returns what the market publishes for `agent`, with those of its rails that
+    /// this node can be paid on; without any it must not be published.
     ///
     /// # Errors
     /// When its P2PK key cannot be derived.
@@ -134,9 +135,15 @@ impl Node {
             .map(|mint| mint.url)
             .collect();
         let url = &self.config.public.url;
+        let mut listing = listing_of(agent, url, &mints, self.clock.now());
+        // A listing promises only what a 402 of this node can ask for.
+        listing.rails.retain(|rail| match rail.as_str() {
+            "l402" => self.lightning.is_some(),
+            _ => !mints.is_empty(),
+        });
         Ok(OwnAgent {
             keys: self.seed.nostr_keys(&agent.name),
-            listing: listing_of(agent, url, &mints, self.clock.now()),
+            listing,
             write_relays: self.relay_urls(|relay| relay.write),
             inbox_relays: self.relay_urls(|relay| relay.inbox),
             lock_key: Some(self.wallets.lock_key(&lock_label(&agent.name))?),

@@ -8,6 +8,7 @@ use feria_paywall::amount::Msat;
 use nostr::event::{Event, Kind};
 use nostr::filter::Filter;
 use serde::Serialize;
+use url::{Host, Url};
 
 use super::client_rules::CLIENTS;
 use super::publisher::OwnAgent;
@@ -198,8 +199,20 @@ fn fix(
     quoted: Option<QuotedPrice>,
 ) -> Option<String> {
     let name = &agent.listing.d_tag;
+    if agent.listing.rails.is_empty() {
+        return Some(
+            "nobody can pay for it: feria mint add URL --cap 10000sat, and restart the node"
+                .to_owned(),
+        );
+    }
     if relays.is_empty() {
-        return Some("no relay to write to: add one to relays.toml".to_owned());
+        return Some(
+            "no relay to write to: add one to relays.toml with write = true, and restart the node"
+                .to_owned(),
+        );
+    }
+    if let Some(fix) = fix_address(agent) {
+        return Some(fix);
     }
     if relays
         .iter()
@@ -239,6 +252,27 @@ fn fix(
     let refusing = clients.iter().find(|client| !client.accepts)?;
     let fault = refusing.faults.first().map_or("", String::as_str);
     Some(format!("{} hides it: {fault}", refusing.client))
+}
+
+/// A listing on relays of the world must name an address the world can reach.
+fn fix_address(agent: &OwnAgent) -> Option<String> {
+    let url = &agent.node_url;
+    let is_private = is_loopback(url) && !agent.write_relays.iter().all(|relay| is_loopback(relay));
+    is_private.then(|| {
+        format!(
+            "only this machine reaches {url}, which the listing names: set public.url in feria.toml, and restart the node"
+        )
+    })
+}
+
+fn is_loopback(url: &str) -> bool {
+    let parsed = Url::parse(url);
+    match parsed.as_ref().ok().and_then(Url::host) {
+        Some(Host::Ipv4(ip)) => ip.is_loopback() || ip.is_unspecified(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unspecified(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
 }
 
 fn fix_quote(agent: &OwnAgent, quoted: QuotedPrice) -> Option<String> {

@@ -88,6 +88,18 @@ pub(in crate::http::admin) async fn publish(
 ) -> Answer<PublishReport> {
     let (node, agent) = admit_to_agent(&caller, &name).await?;
     let own = node.own_agent(&agent)?;
+    if own.listing.rails.is_empty() {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "no_way_to_be_paid",
+            format!(
+                "nobody could pay {name}: it sells for {}, which needs a mint (nut24) or Lightning (l402)",
+                agent.rails.join(" and "),
+            ),
+        )
+        .next("add a mint: feria mint add URL --cap 10000sat")
+        .next("then restart the node: it reads its mints at start"));
+    }
     if own.write_relays.is_empty() {
         return Err(Problem::new(
             StatusCode::CONFLICT,
