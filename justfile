@@ -17,7 +17,7 @@ check:
 ci:
     bash .ci/run
 
-# Writes the generated files under schemas/ again.
+# Writes the generated files under schemas/ and docs/ again.
 schemas:
     FERIA_UPDATE_SCHEMAS=1 cargo test --test it schemas
 
