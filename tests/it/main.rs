@@ -14,6 +14,7 @@ mod demo;
 mod gateway;
 mod layering;
 mod market;
+mod node;
 mod readme;
 mod relay;
 mod schemas;
