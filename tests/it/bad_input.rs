@@ -42,3 +42,5 @@ mod garbage_http;
 mod garbage_relay;
 mod listings;
 mod node;
+
+pub(crate) use node::Trap;

@@ -7,9 +7,11 @@
 //! | `hostile.rs` | our link against relays that lie, flood or fall silent |
 //! | `endpoint.rs` | the endpoint's answers, message by message |
 //! | `sdk.rs` | the endpoint against an independent client |
+//! | `strangers.rs` | relays that others name |
 
 mod endpoint;
 mod hostile;
 mod link;
 mod sdk;
+mod strangers;
 mod support;

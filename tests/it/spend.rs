@@ -29,6 +29,7 @@ use feria_paywall::l402::{Caveat, Challenge, Identifier, Issuer};
 use feria_paywall::payment::{PaymentHash, Preimage};
 use feria_paywall::xcashu::request::{CashuTerms, encode};
 
+mod hostile;
 mod purchases;
 
 const PRICE_SAT: u64 = 10;

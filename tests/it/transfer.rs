@@ -1,5 +1,6 @@
 //! Ecash by message between two nodes: a real mint, a real relay, real sockets.
 
+mod strangers;
 mod world;
 
 use std::time::Duration;

@@ -21,7 +21,7 @@ fn messages() -> Vec<String> {
     let many: Vec<Value> = (0..10_000).map(|_| json!({"kinds": [1]})).collect();
     let many = [vec![json!("REQ"), json!("a")], many].concat();
     let ids: Vec<String> = (0..6_000_u64).map(|n| format!("{n:064x}")).collect();
-    let values: Vec<String> = (0..30_000).map(|n| format!("{n:x}")).collect();
+    let values: Vec<String> = (0..15_000).map(|n| format!("{n:x}")).collect();
     vec![
         String::new(),
         "\u{0}".to_owned(),

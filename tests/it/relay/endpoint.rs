@@ -364,3 +364,20 @@ async fn the_information_document_states_the_limits() {
     );
     assert!(page.starts_with("HTTP/1.1 404"), "{page}");
 }
+
+#[tokio::test]
+async fn lists_that_would_keep_the_store_busy_are_refused() {
+    let relay = Relay::start().await;
+    let mut client = RawClient::connect(&relay).await;
+    let values: Vec<String> = (0..1_001).map(|n| n.to_string()).collect();
+    let long = json!(["REQ", "a", {"#t": values}, {"#d": values}]);
+
+    client.say(long).await;
+    let refused = client.hear().await;
+    client.say(json!(["REQ", "a", {"#t": values}])).await;
+    let served = client.hear().await;
+
+    let words = "invalid: more than 2000 values in the filters";
+    assert_eq!(refused, json!(["CLOSED", "a", words]));
+    assert_eq!(served, json!(["EOSE", "a"]));
+}
