@@ -13,8 +13,7 @@ use super::{Context, Output, init, mint, stop_signal};
 use crate::access::{IssueRequest, Permission, Request, Tier};
 use crate::app::{Addresses, App, AppParts, Listeners, open_lightning};
 use crate::clock::{Clock, SystemClock, SystemEntropy};
-use crate::config::NodeSeed;
-use crate::config::{CONFIG_FILE, Config, LightningKind, NodeSeed, SAMPLE_RELAYS, write_private};
+use crate::config::{CONFIG_FILE, NodeSeed, SAMPLE_RELAYS, write_private};
 use crate::lifecycle::Lifecycle;
 
 #[derive(Debug, Args)]

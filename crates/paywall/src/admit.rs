@@ -29,7 +29,7 @@ pub(crate) enum Admission {
     /// Serve this call.
     Call(OpenCall),
     /// Give the kept response again.
-    Replay(Found),
+    Replay(Box<Found>),
 }
 
 /// Checks the payment of a request and claims it.
@@ -91,7 +91,7 @@ async fn lightning(
     if request.idempotency_key.is_some()
         && let Some(found) = kept(shared, payment.key(), request, true, used_up.clone()).await?
     {
-        return Ok(Admission::Replay(found));
+        return Ok(Admission::Replay(Box::new(found)));
     }
     let claim = Claim {
         service: terms.service.clone(),
@@ -180,7 +180,9 @@ pub(crate) async fn claimed(
         }))),
         Claimed::UsedUp | Claimed::AlreadySpent => {
             let found = kept(shared, key, &request, false, used.clone()).await?;
-            found.map(Admission::Replay).map(Some).ok_or(used)
+            found
+                .map(|found| Some(Admission::Replay(Box::new(found))))
+                .ok_or(used)
         }
         Claimed::Revoked => Err(Refusal::PaymentRequired(Reason::Revoked)),
         Claimed::InProgress => Err(Refusal::InProgress),

@@ -37,7 +37,7 @@ pub(crate) async fn admit(
     if request.idempotency_key.is_some() {
         let key = crate::journal::token_key(&token.text);
         if let Some(found) = kept(shared, key, &request, true, already_spent()).await? {
-            return Ok(Admission::Replay(found));
+            return Ok(Admission::Replay(Box::new(found)));
         }
     }
     token.mint = precheck(&token, ecash, terms.price.ceil_sat())?;
@@ -185,7 +185,9 @@ async fn claim_swapped(
 ) -> Result<Admission, Refusal> {
     let Swapped::Net(net) = swapped else {
         let found = kept(shared, paid.key(), &claim.request, false, already_spent()).await?;
-        return found.map(Admission::Replay).ok_or_else(already_spent);
+        return found
+            .map(|found| Admission::Replay(Box::new(found)))
+            .ok_or_else(already_spent);
     };
     let is_underpaid = net < claim.price.ceil_sat();
     claim.payment = Payment::Swapped(PaidToken { net, ..paid });

@@ -166,7 +166,7 @@ async fn decide(
             let request = Request::from_parts(parts, body);
             return paid::run(shared, forward, call, request).await;
         }
-        Ok(Admission::Replay(found)) => match replay::answer(&shared, found, body).await {
+        Ok(Admission::Replay(found)) => match replay::answer(&shared, *found, body).await {
             Ok(response) => return response,
             Err(refusal) => refusal,
         },
