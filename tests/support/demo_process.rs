@@ -38,10 +38,20 @@ pub(crate) fn run_to_end(data_dir: &Path) -> Ended {
 
 /// Runs the demo on `data_dir` to its end, with these environment variables.
 pub(crate) fn run_with(data_dir: &Path, variables: &[(&str, &str)]) -> Ended {
-    let output = command(data_dir)
-        .envs(variables.iter().copied())
-        .output()
-        .expect("run the demo");
+    let run = || {
+        command(data_dir)
+            .envs(variables.iter().copied())
+            .output()
+            .expect("run the demo")
+    };
+    let mut output = run();
+    for _ in 0..5 {
+        // A folder keeps its ports, and somebody else may have one of them just now.
+        if !String::from_utf8_lossy(&output.stderr).contains("Address already in use") {
+            break;
+        }
+        output = run();
+    }
     Ended {
         success: output.status.success(),
         report: serde_json::from_slice(&output.stdout).ok(),
