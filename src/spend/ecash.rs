@@ -6,30 +6,22 @@ use http::HeaderValue;
 use super::call::{Answer, Job, X_CASHU};
 use super::fetch::Attempt;
 use super::plan::Plan;
+use super::refund::{RefundAnswer, Taken};
 use super::router::{Candidate, lock_for};
-use super::verdict::{Verdict, ecash_rail, judge, token_in, token_in_body};
+use super::verdict::{Verdict, ecash_rail, judge, token_in};
 use super::{Fetched, SpendError, Spender};
+use crate::store::ledger::Account;
 use crate::store::ledger::intents::{Intent, IntentChange, IntentState, Way};
-use crate::store::ledger::{Account, EntryKind};
-use crate::wallet::{InFlightState, ReceiveRequest, SendRequest, SentToken, TREASURY, WalletError};
+use crate::wallet::{InFlightState, SendRequest, SentToken, WalletError};
 
 /// Where a token's value went.
-enum Fate {
+pub(super) enum Fate {
     /// Home again, whole or less what that cost.
     Home(Sat),
     /// With the seller.
     Gone,
     /// In the seller's reach: nobody can tell yet.
     Open,
-}
-
-/// What `POST /v1/refund` said.
-enum RefundAnswer {
-    Token(String),
-    /// The seller owes nothing, or does not know the endpoint.
-    Nothing,
-    /// Ask again.
-    Later,
 }
 
 impl Spender {
@@ -170,10 +162,10 @@ impl Spender {
             .await?;
         crate::crash::point("spend.ecash.settled");
         let change = match token_in(&answer.headers) {
-            Some(token) => self
-                .take(intent, token, "change")
-                .await
-                .unwrap_or(Sat::ZERO),
+            Some(token) => match self.take(intent, token, "change").await {
+                Taken::Worth(amount) => amount,
+                Taken::Worthless | Taken::Later => Sat::ZERO,
+            },
             None => Sat::ZERO,
         };
         let cost = sent
@@ -203,113 +195,6 @@ impl Spender {
         self.hand_over(job, &intent.id, answer).await
     }
 
-    /// The seller failed: takes the refund of the answer, or asks for it, or takes the token home.
-    async fn collect_refund(
-        &self,
-        job: &Job,
-        intent: &Intent,
-        sent: &SentToken,
-        answer: Answer,
-    ) -> Result<Fetched, SpendError> {
-        let complaint = answer.complaint();
-        let refund = match token_in(&answer.headers) {
-            Some(token) => RefundAnswer::Token(token),
-            None => self.ask_refund(&intent.origin, sent).await,
-        };
-        let fate = match refund {
-            RefundAnswer::Token(token) => self.take_refund(intent, sent, token).await?,
-            RefundAnswer::Nothing => self.bring_home_now(intent, sent).await?,
-            RefundAnswer::Later => Fate::Open,
-        };
-        let change = IntentChange {
-            status: Some(answer.status),
-            rail: Some(ecash_rail(&answer.headers, intent.locktime.is_some()).to_owned()),
-            duration_ms: Some(self.elapsed_ms(job)),
-            ..IntentChange::default()
-        };
-        self.advance(&intent.id, change).await?;
-        match fate {
-            Fate::Home(cost) => {
-                let cost = cost.to_msat();
-                self.release(&intent.id, IntentState::Refunded, cost, &complaint)
-                    .await?;
-            }
-            Fate::Gone => {
-                self.book_gone(intent, sent, &complaint).await?;
-            }
-            Fate::Open => {
-                return Err(self
-                    .lose_sight(&intent.id, still_out(intent, &complaint))
-                    .await);
-            }
-        }
-        self.hand_over(job, &intent.id, answer).await
-    }
-
-    /// Redeems a refund. The original token is the seller's.
-    async fn take_refund(
-        &self,
-        intent: &Intent,
-        sent: &SentToken,
-        token: String,
-    ) -> Result<Fate, SpendError> {
-        let wallets = &self.inner.parts.wallets;
-        wallets
-            .settle(&sent.operation_id, Account::expense(&intent.wallet_id))
-            .await?;
-        crate::crash::point("spend.ecash.refund");
-        let spent = sent.amount.saturating_add(sent.fee);
-        Ok(match self.take(intent, token, "refund").await {
-            Some(amount) => Fate::Home(spent.saturating_sub(amount)),
-            None => Fate::Gone,
-        })
-    }
-
-    /// Redeems change or a refund into the wallet that paid, or the treasury when that is closed.
-    async fn take(&self, intent: &Intent, token: String, what: &str) -> Option<Sat> {
-        let wallets = &self.inner.parts.wallets;
-        let mut request = ReceiveRequest {
-            operation_id: format!("{}-{what}", intent.id),
-            wallet_id: intent.wallet_id.clone(),
-            token,
-            from: Account::expense(&intent.wallet_id),
-            kind: EntryKind::Refund,
-            unlock_as: Vec::new(),
-            reference: intent.id.clone(),
-        };
-        let mut received = wallets.receive(request.clone()).await;
-        if matches!(received, Err(WalletError::NoWallet(_))) {
-            TREASURY.clone_into(&mut request.wallet_id);
-            request.operation_id.push_str("-treasury");
-            received = wallets.receive(request).await;
-        }
-        match received {
-            Ok(received) => Some(received.amount),
-            Err(error) => {
-                tracing::warn!(
-                    intent.id = %intent.id,
-                    error = %error,
-                    "the {what} of purchase {} could not be redeemed",
-                    intent.id
-                );
-                None
-            }
-        }
-    }
-
-    async fn ask_refund(&self, origin: &str, sent: &SentToken) -> RefundAnswer {
-        match self.inner.caller.refund(origin, &sent.token).await {
-            Ok(answer) => match answer.status {
-                200..=299 => token_in(&answer.headers)
-                    .or_else(|| token_in_body(answer.body.as_deref().unwrap_or_default()))
-                    .map_or(RefundAnswer::Nothing, RefundAnswer::Token),
-                425 | 429 | 500.. => RefundAnswer::Later,
-                _ => RefundAnswer::Nothing,
-            },
-            Err(_) => RefundAnswer::Later,
-        }
-    }
-
     /// Brings home a token that the seller says he did not take: by his own
     /// refund if he gives one, else from the mint.
     async fn bring_home(&self, intent: &Intent, sent: &SentToken) -> Result<Fate, SpendError> {
@@ -318,10 +203,21 @@ impl Spender {
         {
             return self.take_refund(intent, sent, token).await;
         }
-        self.bring_home_now(intent, sent).await
+        match self.bring_home_now(intent, sent).await? {
+            // The seller took it once and has given it back since.
+            Fate::Gone => match self.ask_refund(&intent.origin, sent).await {
+                RefundAnswer::Token(token) => self.take_refund(intent, sent, token).await,
+                RefundAnswer::Nothing | RefundAnswer::Later => Ok(Fate::Gone),
+            },
+            fate => Ok(fate),
+        }
     }
 
-    async fn bring_home_now(&self, intent: &Intent, sent: &SentToken) -> Result<Fate, SpendError> {
+    pub(super) async fn bring_home_now(
+        &self,
+        intent: &Intent,
+        sent: &SentToken,
+    ) -> Result<Fate, SpendError> {
         self.find_money(intent, &sent.operation_id)
             .await
             .map(|fate| match fate {
@@ -356,7 +252,7 @@ impl Spender {
         }
     }
 
-    /// Resolves an ecash intent without asking the seller: for recovery.
+    /// Resolves an ecash intent: for recovery.
     pub(super) async fn resolve_ecash(&self, intent: &Intent) -> Result<IntentState, SpendError> {
         let parts = &self.inner.parts;
         let operation_id = intent.operation_id.as_deref().unwrap_or_default();
@@ -387,10 +283,7 @@ impl Spender {
                 .await?;
                 Ok(IntentState::Failed)
             }
-            Fate::Gone => {
-                self.book_gone(intent, &sent, "the answer was lost").await?;
-                Ok(IntentState::Paid)
-            }
+            Fate::Gone => self.ask_for_money(intent, &sent).await,
             Fate::Open => {
                 self.lose_sight(&intent.id, still_out(intent, "the answer was lost"))
                     .await;
@@ -445,7 +338,7 @@ impl Spender {
     }
 
     /// Books a token that the seller has, without an answer in hand.
-    async fn book_gone(
+    pub(super) async fn book_gone(
         &self,
         intent: &Intent,
         sent: &SentToken,
@@ -468,7 +361,7 @@ impl Spender {
     }
 }
 
-fn still_out(intent: &Intent, reason: &str) -> String {
+pub(super) fn still_out(intent: &Intent, reason: &str) -> String {
     match intent.locktime {
         Some(locktime) => format!("{reason}; the ecash is locked to the seller until {locktime}"),
         None => format!("{reason}; the mint cannot say where the ecash is"),

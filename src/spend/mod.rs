@@ -49,6 +49,7 @@ mod lightning;
 mod plan;
 mod price;
 mod recover;
+mod refund;
 mod request;
 mod router;
 mod turn;

@@ -48,6 +48,8 @@ enum Manner {
     Refuses,
     /// Takes the payment and does not answer the first time.
     GoesSilent,
+    /// Takes the token, fails, and loses the answer: the refund must be asked for.
+    Owes,
     /// Asks for twice the price.
     Dear,
 }
@@ -60,6 +62,7 @@ struct Seller {
     network: SimulatedNetwork,
     uses: parking_lot::Mutex<HashMap<PaymentHash, u32>>,
     tokens: parking_lot::Mutex<Vec<String>>,
+    owed: parking_lot::Mutex<Option<String>>,
     payments: AtomicU64,
     served: AtomicU64,
 }
@@ -127,6 +130,7 @@ impl Market {
             network: network.clone(),
             uses: parking_lot::Mutex::default(),
             tokens: parking_lot::Mutex::default(),
+            owed: parking_lot::Mutex::default(),
             payments: AtomicU64::new(0),
             served: AtomicU64::new(0),
         });
@@ -254,7 +258,12 @@ async fn serve(seller: Arc<Seller>, lifecycle: &Lifecycle) -> String {
 
 async fn answer(State(seller): State<Arc<Seller>>, request: Request<Body>) -> Response<Body> {
     if request.uri().path() == "/v1/refund" {
-        return reply(StatusCode::NOT_FOUND, HeaderMap::new());
+        let Some(owed) = seller.owed.lock().clone() else {
+            return reply(StatusCode::NOT_FOUND, HeaderMap::new());
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert("x-cashu", owed.parse().unwrap());
+        return reply(StatusCode::OK, headers);
     }
     let manner = *seller.manner.lock();
     if let Some(token) = request.headers().get("x-cashu") {
@@ -283,7 +292,7 @@ async fn take_token(seller: &Seller, manner: Manner, token: &str) -> Response<Bo
     seller.tokens.lock().push(token.to_owned());
     match manner {
         Manner::GoesSilent => std::future::pending().await,
-        Manner::Refunds => {
+        Manner::Refunds | Manner::Owes => {
             let refund = seller
                 .wallets
                 .send(SendRequest {
@@ -298,6 +307,10 @@ async fn take_token(seller: &Seller, manner: Manner, token: &str) -> Response<Bo
                 })
                 .await
                 .unwrap();
+            if manner == Manner::Owes {
+                *seller.owed.lock() = Some(refund.token.clone());
+                std::future::pending::<()>().await;
+            }
             let mut headers = HeaderMap::new();
             headers.insert("x-cashu", refund.token.parse().unwrap());
             reply(StatusCode::BAD_GATEWAY, headers)

@@ -162,6 +162,20 @@ async fn recovery_books_a_payment_whose_answer_was_lost() {
 }
 
 #[tokio::test]
+async fn recovery_asks_the_seller_for_a_refund_whose_answer_was_lost() {
+    let market = Market::open("nut24", 1_000).await;
+    market.seller_is(Manner::Owes);
+    let error = market.spender.fetch(market.request()).await.unwrap_err();
+    assert!(matches!(error, SpendError::Unknown { .. }), "{error}");
+
+    let report = market.spender.recover().await.unwrap();
+
+    assert_eq!((report.paid.len(), report.released.len()), (0, 1));
+    assert_eq!(market.balance().await, 1_000);
+    market.close().await;
+}
+
+#[tokio::test]
 async fn a_failed_l402_call_keeps_its_credential() {
     let market = Market::open("l402", 1_000).await;
     market.seller_is(Manner::Fails);
