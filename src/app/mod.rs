@@ -13,6 +13,7 @@
 mod background;
 mod lightning;
 mod listeners;
+mod local;
 mod lock;
 
 use std::fmt;
@@ -44,6 +45,7 @@ use crate::wallet::{MintTrust, RecoveryReport, Wallets};
 
 pub use lightning::open_lightning;
 pub use listeners::{Addresses, Listeners};
+pub use local::{NODE_FILE, TOKEN_FILE};
 
 /// New events that wait for live subscriptions of the relay endpoint.
 const LIVE_EVENTS: usize = 1_024;

@@ -8,12 +8,9 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::fault::Fault;
+use crate::app::{NODE_FILE, TOKEN_FILE};
 use crate::client::{HttpClient, HttpError, HttpResponse, http_client};
 
-/// The file with the addresses of the running node.
-pub(super) const NODE_FILE: &str = "node.json";
-/// The file with the token for its API.
-pub(super) const TOKEN_FILE: &str = "admin.macaroon";
 /// A purchase may take a while.
 const TIMEOUT: Duration = Duration::from_secs(180);
 /// How long a node on this machine may take to accept a connection.

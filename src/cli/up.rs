@@ -1,19 +1,16 @@
 //! `feria up`: runs the node until it is told to stop.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
 
-use super::client::{NODE_FILE, TOKEN_FILE};
 use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
 use super::{Context, Output, init, mint, stop_signal};
-use crate::access::{IssueRequest, Permission, Request, Tier};
 use crate::app::{Addresses, App, AppParts, Listeners, open_lightning};
-use crate::clock::{Clock, SystemClock, SystemEntropy};
-use crate::config::{CONFIG_FILE, NodeSeed, SAMPLE_RELAYS, write_private};
+use crate::clock::{SystemClock, SystemEntropy};
+use crate::config::{CONFIG_FILE, NodeSeed, SAMPLE_RELAYS};
 use crate::lifecycle::Lifecycle;
 
 #[derive(Debug, Args)]
@@ -35,7 +32,6 @@ impl Arguments {
             .map_err(|error| Fault::new("bad_config", format!("{error:#}")))?;
         let lightning = open_lightning(&config, Arc::new(SystemClock), Arc::new(SystemEntropy))
             .map_err(|error| Fault::new("bad_config", format!("{error:#}")))?;
-        let data_dir = config.data_dir.clone();
         let app = App::build(
             config,
             AppParts {
@@ -49,23 +45,11 @@ impl Arguments {
         .await?;
         let stopped = stop_signal()?;
         let addresses = app.start(listeners).await?;
-        keep_token(&app, &data_dir).await?;
-        write_private(
-            &data_dir.join(NODE_FILE),
-            &format!(
-                "{}\n",
-                json!({
-                    "public": addresses.public.to_string(),
-                    "admin": addresses.admin.to_string(),
-                    "pid": std::process::id(),
-                })
-            ),
-        )?;
+        app.admit_local_commands(addresses).await?;
         announce(&app, addresses, output)?;
         stopped.await;
         tracing::info!("stopping: open requests and payments are finished first");
-        // The file only helps other commands; a stale one is seen as such.
-        let _ = std::fs::remove_file(data_dir.join(NODE_FILE));
+        app.dismiss_local_commands();
         if app.shut_down().await {
             Ok(ExitCode::Ok)
         } else {
@@ -110,26 +94,5 @@ fn announce(app: &App, addresses: Addresses, output: &mut Output<'_>) -> Result<
         output.note("No relay is configured, so nothing is found: add one to relays.toml.");
     }
     output.note("Ctrl-C stops the node.");
-    Ok(())
-}
-
-/// Writes a token for the commands of this machine, unless there is a good one.
-async fn keep_token(app: &App, data_dir: &Path) -> Result<(), Fault> {
-    let path = data_dir.join(TOKEN_FILE);
-    if let Ok(token) = std::fs::read_to_string(&path) {
-        let request = Request::new(Permission::Browse, SystemClock.now());
-        if app.access.verify(token.trim(), &request).await.is_ok() {
-            return Ok(());
-        }
-    }
-    let issued = app
-        .access
-        .issue(IssueRequest {
-            label: "commands of this machine".to_owned(),
-            ..IssueRequest::new(Tier::AgentCommerce)
-        })
-        .await
-        .map_err(|error| Fault::from(anyhow::Error::new(error)))?;
-    write_private(&path, &format!("{}\n", issued.text))?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! [`world`] what it happens in, [`report`] what is said at the end.
 
 use std::fmt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -69,7 +70,10 @@ impl fmt::Debug for Narrator {
 pub async fn run(options: DemoOptions, lifecycle: Lifecycle) -> anyhow::Result<DemoReport> {
     let temporary;
     let folder = if let Some(folder) = &options.data_dir {
-        std::fs::create_dir_all(folder)
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
         folder.clone()
     } else {
@@ -91,6 +95,11 @@ pub async fn run(options: DemoOptions, lifecycle: Lifecycle) -> anyhow::Result<D
         say.line(&report.to_string());
         for (what, url) in world.pages() {
             say.line(&format!("{what}: {url}"));
+        }
+        let commands = world.commands().await?;
+        say.line("Try it yourself, in another terminal:");
+        for command in commands {
+            say.line(&format!("  {command}"));
         }
         say.line("Ctrl-C ends the demo.");
         lifecycle.stopping().await;

@@ -10,6 +10,7 @@
 //! can only be judged when the seller's are settled.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use sha2::{Digest, Sha256};
 
 use crate::app::{Addresses, App, AppParts, Listeners};
 use crate::clock::{OffsetClock, SharedClock, SystemEntropy};
-use crate::config::{AgentConfig, Config, MintEntry, Network, NodeSeed, RelayEntry};
+use crate::config::{AgentConfig, Config, MintEntry, Network, NodeSeed, RelayEntry, write_private};
 use crate::lifecycle::Lifecycle;
 use crate::lightning::simulated::{SimulatedBackend, SimulatedNetwork};
 use crate::sandbox::mint::{SandboxMint, SandboxMintConfig};
@@ -62,9 +63,7 @@ impl Ports {
 
     /// Replaces the file in one step, so that a kill leaves the old or the new one.
     fn save(&self, folder: &Path) -> anyhow::Result<()> {
-        let draft = folder.join("demo.json.new");
-        std::fs::write(&draft, serde_json::to_vec(self)?)?;
-        std::fs::rename(draft, Self::file(folder))?;
+        write_private(&Self::file(folder), &serde_json::to_string(self)?)?;
         Ok(())
     }
 }
@@ -180,8 +179,28 @@ impl World {
         ]
     }
 
+    /// Lets commands reach both nodes, and returns some to try with play money.
+    pub(super) async fn commands(&self) -> anyhow::Result<Vec<String>> {
+        for node in [&self.seller, &self.buyer] {
+            node.app.admit_local_commands(node.addresses).await?;
+        }
+        let buyer = self.buyer.app.config.data_dir.display();
+        let seller = self.seller.addresses.public;
+        Ok([
+            "search weather".to_owned(),
+            "wallet create me --limit 1000sat --ttl 1h --fund 800sat".to_owned(),
+            format!("fetch --wallet me --max-cost 100sat http://{seller}/a/data/"),
+            "wallet audit me".to_owned(),
+        ]
+        .map(|command| format!("feria --data-dir {buyer} {command}"))
+        .into())
+    }
+
     /// Stops everything, the buyer first.
     pub(super) async fn stop(self) {
+        for node in [&self.seller, &self.buyer] {
+            node.app.dismiss_local_commands();
+        }
         self.buyer.app.shut_down().await;
         self.seller.app.shut_down().await;
         for relay in &self.relays {
@@ -244,7 +263,10 @@ async fn start_node(
     clock: &Arc<OffsetClock>,
     backend: Option<SimulatedBackend>,
 ) -> anyhow::Result<Node> {
-    std::fs::create_dir_all(&config.data_dir)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)?;
     let seed = NodeSeed::load_or_create(&config.seed, &config.data_dir, &SystemEntropy)?;
     let [public, admin] = ports;
     config.public.listen = loopback(*public);
