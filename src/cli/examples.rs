@@ -146,6 +146,10 @@ const TABLE: &[(&str, &[&str])] = &[
     ("access inspect", &["feria access inspect TOKEN"]),
     ("ledger", &["feria ledger audit"]),
     (
+        "ledger why",
+        &["feria ledger why last", "feria ledger why ID --json"],
+    ),
+    (
         "ledger audit",
         &["feria ledger audit", "feria ledger audit --json"],
     ),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     /// The wallet that pays: its id, or the name of its agent.
     #[arg(long, value_name = "WALLET")]
     wallet: String,
-    /// The HTTP method [default: GET, or POST with a body].
+    /// The HTTP method [default: POST with a body, else the one in the listing, else GET].
     #[arg(short = 'X', long = "request", value_name = "METHOD")]
     method: Option<String>,
     /// A header to send; may be repeated.
@@ -65,12 +65,14 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
         let body = self.body.map(read_body).transpose()?;
-        let default_method = if body.is_some() { "POST" } else { "GET" };
+        let method = self
+            .method
+            .or_else(|| body.as_ref().map(|_| "POST".to_owned()));
         let headers: BTreeMap<String, String> = self.headers.into_iter().collect();
         let request = json!({
             "wallet": self.wallet,
             "url": self.url,
-            "method": self.method.unwrap_or_else(|| default_method.to_owned()),
+            "method": method,
             "headers": headers,
             "body": body.unwrap_or_default(),
             "max_cost_msat": self.max_cost.map(Msat::as_u64),
@@ -92,19 +94,25 @@ impl Arguments {
             .await?;
         if self.dry_run {
             output.show(&fetched, decision)?;
-            return Ok(ExitCode::DryRun);
+            return Ok(refused_unpaid(&fetched).unwrap_or(ExitCode::DryRun));
         }
         let answer = body_of(&fetched);
         match file {
             Some(mut file) => file.write_all(&answer)?,
             None if output.is_json() => {}
-            None => output.bytes(&answer)?,
+            None => {
+                output.bytes(&answer)?;
+                // A file gets the answer as it is; a person gets a line that ends.
+                if !answer.ends_with(b"\n") && std::io::stdout().is_terminal() {
+                    output.bytes(b"\n")?;
+                }
+            }
         }
         if output.is_json() {
             output.show(&fetched, |_| String::new())?;
         }
         output.note(&summary(&fetched));
-        Ok(ExitCode::Ok)
+        Ok(refused_unpaid(&fetched).unwrap_or(ExitCode::Ok))
     }
 }
 
@@ -125,8 +133,23 @@ fn read_body(text: String) -> Result<String, Fault> {
 /// Returns what a dry run found out.
 fn decision(fetched: &Value) -> String {
     match &fetched["purchase"] {
-        Value::Null => "The call costs nothing.".to_owned(),
+        Value::Null => format!("The call costs nothing: HTTP {}.", fetched["status"]),
         purchase => purchase["decision"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Returns how a call ends that cost nothing because the seller did not want it.
+fn refused_unpaid(fetched: &Value) -> Option<ExitCode> {
+    if !fetched["purchase"].is_null() {
+        return None;
+    }
+    match fetched["status"].as_u64()? {
+        404 | 410 => Some(ExitCode::NotFound),
+        401 | 403 => Some(ExitCode::Denied),
+        429 => Some(ExitCode::RateLimited),
+        400..=499 => Some(ExitCode::Usage),
+        500.. => Some(ExitCode::Network),
+        _ => None,
     }
 }
 

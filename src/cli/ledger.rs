@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::client::NodeClient;
 use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
+use super::output::facts;
 use super::{Context, Output};
 use crate::store::ledger::Ledger;
 
@@ -13,11 +14,21 @@ use crate::store::ledger::Ledger;
 pub(super) enum Command {
     /// Add up every row and say whether the books are right.
     Audit,
+    /// Say why a purchase was paid that way, or not at all.
+    Why {
+        /// The purchase; `last` is the newest.
+        id: String,
+    },
 }
 
 impl Command {
     pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
-        let Self::Audit = self;
+        if let Self::Why { id } = self {
+            let client = NodeClient::open(&context.data_dir).await?;
+            let found = client.get(&["purchases", &id], &[]).await?;
+            output.show(&found, why)?;
+            return Ok(ExitCode::Ok);
+        }
         let audit = match NodeClient::find(&context.data_dir).await? {
             Some(client) => client.get(&["ledger", "audit"], &[]).await?,
             None => read(context).await?,
@@ -44,6 +55,23 @@ async fn read(context: &Context) -> Result<Value, Fault> {
         "unbalanced_entries": audit.unbalanced_entries,
         "balances_msat": audit.balances,
     }))
+}
+
+fn why(found: &Value) -> String {
+    facts(
+        &found["purchase"],
+        &[
+            ("Purchase", "id"),
+            ("Endpoint", "endpoint"),
+            ("Listing", "listing"),
+            ("Outcome", "outcome"),
+            ("Rail", "rail"),
+            ("Price msat", "price_msat"),
+            ("Fee msat", "fee_msat"),
+            ("Took ms", "duration_ms"),
+            ("Decision", "decision"),
+        ],
+    )
 }
 
 fn render(audit: &Value) -> String {

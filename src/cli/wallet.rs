@@ -45,7 +45,7 @@ pub(super) struct Create {
     /// How long it lives, such as 1h.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse::duration)]
     ttl: Duration,
-    /// The mint that holds it [default: the first one trusted].
+    /// The mint that holds it [default: where the treasury holds most].
     #[arg(long, value_name = "URL")]
     mint: Option<String>,
     /// Move this in from the treasury at once.

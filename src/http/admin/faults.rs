@@ -56,18 +56,19 @@ impl From<SpendError> for Problem {
             .retryable()
             .next("nothing was paid: try again later, or find another seller: feria search"),
             SpendError::Refused { id, refusal } => {
+                let detail = format!("did not {detail}");
                 let problem = Self::new(StatusCode::FORBIDDEN, refusal_code(&refusal), detail);
                 if id.is_empty() {
                     problem
                 } else {
-                    problem.next(format!("see why: GET /api/v1/purchases/{id}"))
+                    problem.next(format!("see why: feria ledger why {id}"))
                 }
             }
             SpendError::PaymentFailed { .. } => {
                 Self::new(StatusCode::BAD_GATEWAY, "payment_failed", detail).retryable()
             }
             SpendError::Unknown { id, .. } => {
-                unknown(detail).next(format!("ask again later: GET /api/v1/purchases/{id}"))
+                unknown(detail).next(format!("ask again later: feria ledger why {id}"))
             }
             SpendError::PaidNotDelivered { .. } => {
                 Self::new(StatusCode::BAD_GATEWAY, "paid_not_delivered", detail)

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::http::StatusCode;
-use feria_paywall::amount::{Msat, Sat};
+use feria_paywall::amount::{MAX_MSAT, Msat, Sat};
+use feria_paywall::l402::check_invoice;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -45,6 +46,9 @@ pub(in crate::http::admin) async fn pay(
         ..About::default()
     };
     let (node, wallet) = caller.admit_to_wallet(&payment.wallet, about).await?;
+    // What no mint could pay is the caller's mistake, not a payment that failed.
+    check_invoice(&payment.invoice, Msat::new(MAX_MSAT), node.clock.now())
+        .map_err(|error| Problem::bad_request(format!("`invoice` cannot be paid: {error}")))?;
     let offer = node
         .wallets
         .melt_offer(&wallet.id, &wallet.mint, &payment.invoice)

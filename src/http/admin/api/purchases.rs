@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{Answer, MAX_LIMIT, limit};
-use crate::http::Problem;
 use crate::http::admin::extract::{Input, Parameters};
 use crate::http::admin::guard::{About, Caller};
+use crate::http::{Node, Problem};
 use crate::spend::{FetchRequest, Fetched, LockPolicy, Purchase, Rail};
 
 /// A call to make. Amounts are in millisatoshi, as their names say.
@@ -22,6 +22,7 @@ pub(in crate::http::admin) struct Fetch {
     /// The wallet that pays: its id, or the name of its agent.
     wallet: String,
     url: String,
+    /// Absent: the one in the listing of this URL, else GET.
     method: Option<String>,
     #[serde(default)]
     headers: std::collections::BTreeMap<String, String>,
@@ -59,7 +60,11 @@ pub(in crate::http::admin) async fn fetch(
         ..About::default()
     };
     let (node, wallet) = caller.admit_to_wallet(&fetch.wallet, about).await?;
-    let method = Method::from_bytes(fetch.method.as_deref().unwrap_or("GET").as_bytes())
+    let method = match fetch.method {
+        Some(method) => method,
+        None => listed_method(&node, url).await?,
+    };
+    let method = Method::from_bytes(method.as_bytes())
         .map_err(|_| Problem::bad_request("`method` is no HTTP method"))?;
     let request = FetchRequest {
         method,
@@ -75,6 +80,21 @@ pub(in crate::http::admin) async fn fetch(
         ..FetchRequest::get(wallet.id, fetch.url)
     };
     Ok(Json(answer(node.spender.fetch(request).await?)))
+}
+
+/// Returns the method of the one priced call at `url`, GET when none or several are known.
+async fn listed_method(node: &Node, mut url: url::Url) -> Result<String, Problem> {
+    url.set_query(None);
+    let rows = node
+        .index
+        .list_offers_at(url.as_str(), node.clock.now())
+        .await?;
+    let mut methods: Vec<String> = rows.into_iter().map(|row| row.method).collect();
+    methods.dedup();
+    match <[String; 1]>::try_from(methods) {
+        Ok([method]) if !method.is_empty() => Ok(method),
+        _ => Ok("GET".to_owned()),
+    }
 }
 
 fn headers(named: &std::collections::BTreeMap<String, String>) -> Result<HeaderMap, Problem> {

@@ -71,13 +71,16 @@ pub(in crate::http::admin) async fn create(
             agent: new.agent,
             limit: Sat::new(new.limit_sat.unwrap_or(DEFAULT_LIMIT_SAT)),
             ttl_secs: new.ttl_secs.unwrap_or(DEFAULT_TTL_SECS),
-            mint: mint_or_first(&node, new.mint)?,
+            mint: mint_or_richest(&node, new.mint).await?,
         })
         .await?;
     if let Some(amount) = new.fund_sat.filter(|amount| *amount > 0) {
         node.wallets
             .fund_agent_wallet(&wallet.id, Sat::new(amount))
-            .await?;
+            .await
+            .map_err(|error| {
+                Problem::from(error).next(format!("the wallet {} is there, empty", wallet.id))
+            })?;
     }
     Ok(Json(reread(&node, &wallet.id).await?))
 }
@@ -94,6 +97,31 @@ pub(super) fn mint_or_first(node: &Node, mint: Option<String>) -> Result<String,
             .next("add one: feria mint add URL --cap 10000sat")
             .next("then restart the node: it reads its mints at start")
         })
+}
+
+/// Returns `mint`, or the one where the treasury holds most: a wallet is filled from
+/// there. Without any ecash it is the first trusted one.
+async fn mint_or_richest(node: &Node, mint: Option<String>) -> Result<String, Problem> {
+    if mint.is_some() {
+        return mint_or_first(node, mint);
+    }
+    let trusted: Vec<String> = node
+        .wallets
+        .mints()
+        .into_iter()
+        .map(|one| one.url)
+        .collect();
+    let richest = node
+        .wallets
+        .holdings()
+        .await?
+        .into_iter()
+        .filter(|(wallet, url, held)| {
+            wallet == TREASURY && *held > Sat::ZERO && trusted.contains(url)
+        })
+        .max_by_key(|(_, _, held)| *held)
+        .map(|(_, url, _)| url);
+    mint_or_first(node, richest)
 }
 
 async fn reread(node: &Node, id: &str) -> Result<WalletInfo, Problem> {
