@@ -185,7 +185,8 @@ impl Gateway {
             .invoices(core.clone())
             .redeemer(core.clone())
             .page(Arc::new(page::QrPage {
-                is_simulated: matches!(parts.network, Network::Simulated),
+                network: parts.network.as_str(),
+                core: Arc::clone(&core),
             }))
             .challenges_per_minute(per_minute)
             .kept_response_bytes(kept_bytes)

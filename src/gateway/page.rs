@@ -1,61 +1,145 @@
-//! The 402 for a person with a browser: the price, and codes to scan.
+//! The 402 for a person with a browser: the price, what it buys, and codes to scan.
 //!
-//! No script, and nothing is loaded from elsewhere.
+//! It uses the style sheet of the public listener; no script, and nothing is
+//! loaded from elsewhere.
 
+use std::sync::Arc;
+
+use askama::Template;
 use fast_qr::convert::svg::SvgBuilder;
 use fast_qr::qr::QRBuilder;
-use feria_paywall::challenge::{ChallengePage, ChallengeView, escape};
+use feria_paywall::challenge::{ChallengePage, ChallengeView, PlainPage};
+use http::HeaderValue;
+
+use super::Core;
 
 /// Longest text that still makes a code that telephones read.
 const MAX_QR_BYTES: usize = 1_800;
 
 /// Renders the 402 with QR codes.
-#[derive(Debug, Clone, Copy)]
 pub(super) struct QrPage {
-    /// Nothing here is worth money; the page says so.
-    pub(super) is_simulated: bool,
+    /// Named on the page: nobody pays play money for real, or the other way round.
+    pub(super) network: &'static str,
+    pub(super) core: Arc<Core>,
+}
+
+#[derive(Template)]
+#[template(path = "pay.html")]
+struct PayPage {
+    network: &'static str,
+    title: &'static str,
+    detail: String,
+    description: String,
+    price: String,
+    uses: u32,
+    valid: String,
+    lightning: Option<Way>,
+    cashu: Option<Way>,
+    mints: Vec<String>,
+    steps: Vec<&'static str>,
+}
+
+/// One way to pay.
+struct Way {
+    /// An SVG of this program's own; empty when the text is too long for one.
+    picture: String,
+    text: String,
+    /// The call again, with proof of payment.
+    command: String,
 }
 
 impl ChallengePage for QrPage {
     fn html(&self, view: &ChallengeView<'_>) -> String {
-        let terms = view.terms;
-        let invoice = view.offers.invoice.as_deref();
-        let ways: String = [
-            ("Lightning invoice", invoice.map(str::to_uppercase), invoice),
-            (
-                "Cashu payment request",
-                view.offers.cashu.clone(),
-                view.offers.cashu.as_deref(),
-            ),
-        ]
-        .into_iter()
-        .filter_map(|(name, code, text)| {
-            let picture = code.map(|code| qr(&code)).unwrap_or_default();
-            let text = escape(text?);
-            Some(format!(
-                "<section><h2>{name}</h2>{picture}<pre>{text}</pre></section>"
-            ))
+        let page = self.page(view);
+        page.render().unwrap_or_else(|error| {
+            tracing::error!(%error, "the page of a 402 could not be rendered");
+            PlainPage.html(view)
         })
-        .collect();
-        let notice = if self.is_simulated {
-            "<p><strong>Simulated money.</strong></p>"
-        } else {
-            ""
-        };
-        format!(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width\"><title>{price}</title><style>\
-             body{{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}}\
-             pre{{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.8rem}}\
-             svg{{width:16rem;height:16rem}}</style></head><body>\
-             <h1>{description}</h1>{notice}<p>{price} for {uses} call(s). {detail}</p>{ways}\
-             <p>If the service fails, the payment is given back.</p></body></html>",
-            price = terms.price,
-            description = escape(&terms.description),
-            uses = terms.uses,
-            detail = escape(&view.refusal.detail()),
+    }
+
+    fn policy(&self) -> HeaderValue {
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; \
+             form-action 'none'; frame-ancestors 'none'",
         )
     }
+}
+
+impl QrPage {
+    fn page(&self, view: &ChallengeView<'_>) -> PayPage {
+        let terms = view.terms;
+        let call = self.call(&terms.service);
+        let macaroon = view.offers.l402.as_deref().and_then(macaroon);
+        PayPage {
+            network: self.network,
+            title: match view.refusal.status().as_u16() {
+                402 => "This call is paid for",
+                429 => "Too many questions at once",
+                503 => "Not for sale right now",
+                _ => "This payment was not taken",
+            },
+            detail: view.refusal.detail(),
+            description: terms.description.clone(),
+            price: terms.price.to_string(),
+            uses: terms.uses,
+            valid: span(terms.valid_secs),
+            lightning: view.offers.invoice.as_ref().map(|invoice| Way {
+                // Upper case makes a smaller code.
+                picture: qr(&invoice.to_uppercase()),
+                text: invoice.clone(),
+                command: format!(
+                    "{call} -H 'Authorization: L402 {}:PREIMAGE'",
+                    macaroon.unwrap_or("MACAROON")
+                ),
+            }),
+            cashu: view.offers.cashu.as_ref().map(|request| Way {
+                picture: qr(request),
+                text: request.clone(),
+                command: format!("{call} -H 'X-Cashu: TOKEN'"),
+            }),
+            mints: terms
+                .ecash
+                .as_ref()
+                .map(|ecash| ecash.mints.clone())
+                .unwrap_or_default(),
+            steps: view.refusal.next_steps(),
+        }
+    }
+
+    /// Returns the beginning of the command that calls the agent `name`.
+    fn call(&self, name: &str) -> String {
+        let route = self.core.routes.of(name).map(|route| route.address());
+        let (method, path) = route.unwrap_or_else(|| ("GET".to_owned(), format!("/a/{name}/")));
+        let method = if method == "GET" {
+            String::new()
+        } else {
+            format!("-X {method} ")
+        };
+        format!("curl {method}{}{path}", self.core.public_url)
+    }
+}
+
+/// Returns the macaroon in the value of `WWW-Authenticate`. The layer made it, of
+/// base64 only; anything else is not put into a command.
+fn macaroon(challenge: &str) -> Option<&str> {
+    let (_, rest) = challenge.split_once("macaroon=\"")?;
+    let (macaroon, _) = rest.split_once('"')?;
+    macaroon
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte))
+        .then_some(macaroon)
+}
+
+/// Says how long a credential is good.
+fn span(seconds: u64) -> String {
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7_200 => (seconds / 60, "minute"),
+        7_200..172_800 => (seconds / 3_600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{plural}")
 }
 
 fn qr(text: &str) -> String {
@@ -66,4 +150,33 @@ fn qr(text: &str) -> String {
         .build()
         .map(|code| SvgBuilder::default().to_str(&code))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_macaroon_gets_into_a_command() {
+        let good = r#"L402 version="0", token="x", macaroon="AgEE-_+/=", invoice="lnbc1""#;
+
+        assert_eq!(macaroon(good), Some("AgEE-_+/="));
+        assert_eq!(macaroon(r#"L402 macaroon="a'; reboot '""#), None);
+        assert_eq!(macaroon("L402"), None);
+    }
+
+    #[test]
+    fn spans_are_said_in_one_unit() {
+        assert_eq!(span(1), "1 second");
+        assert_eq!(span(3_600), "60 minutes");
+        assert_eq!(span(86_400), "24 hours");
+    }
+
+    #[test]
+    fn a_code_has_no_style_of_its_own() {
+        let picture = qr("LNBC1");
+
+        assert!(picture.starts_with("<svg") && !picture.contains("style="));
+        assert!(qr(&"a".repeat(MAX_QR_BYTES + 1)).is_empty());
+    }
 }

@@ -52,6 +52,11 @@ impl Routes {
             .insert(agent.to_owned(), naddr.to_owned());
     }
 
+    /// Returns the route of `agent`, whatever the request.
+    pub(super) fn of(&self, agent: &str) -> Option<Arc<Route>> {
+        self.by_agent.read().get(agent).cloned()
+    }
+
     /// Returns the route that sells this request. `HEAD` asks for the price of any method.
     pub(super) fn find(&self, agent: &str, method: &Method, uri: &Uri) -> Option<Arc<Route>> {
         let route = Arc::clone(self.by_agent.read().get(agent)?);
@@ -105,6 +110,12 @@ impl Route {
             target.set_query(uri.query());
         }
         target
+    }
+
+    /// Returns the method, and the address below the node's own.
+    pub(super) fn address(&self) -> (String, String) {
+        let path = format!("/a/{}{}", self.agent.name, self.agent.path);
+        (self.agent.method.clone(), path)
     }
 
     /// Returns the agent's name.

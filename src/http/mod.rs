@@ -14,10 +14,12 @@ pub mod relay_endpoint;
 pub mod state;
 
 mod assets;
+mod message;
 mod problem;
 mod serve;
 mod view;
 
+pub(crate) use message::MessagePage;
 pub use problem::{Money, Problem};
 pub use serve::{serve_admin, serve_public};
 pub use state::{Agents, Node};

@@ -116,6 +116,12 @@ impl Node {
         self.config.network == Network::Simulated
     }
 
+    /// Returns the address that `agent` is called at.
+    #[must_use]
+    pub fn endpoint(&self, agent: &AgentConfig) -> String {
+        format!("{}/a/{}{}", self.config.public.url, agent.name, agent.path)
+    }
+
     /// Returns the path of a link that opens the dashboard once, within an hour.
     #[must_use]
     pub fn new_dashboard_link(&self) -> String {

@@ -4,75 +4,160 @@ use feria_paywall::amount::Msat;
 
 use crate::store::index::CatalogRow;
 
-/// A listing in a table or on a card.
+/// A listing in a table or on its page.
 pub(crate) struct ListingView {
     pub(crate) name: String,
     pub(crate) summary: String,
     pub(crate) capability: String,
     pub(crate) price: String,
-    pub(crate) rails: String,
+    pub(crate) rails: Vec<RailMark>,
     pub(crate) seller: String,
+    pub(crate) seller_short: String,
     pub(crate) coordinate: String,
     pub(crate) endpoint: String,
-    /// What buys a call, safe to paste into a shell.
-    pub(crate) command: String,
     pub(crate) method: String,
     pub(crate) dialect: String,
     pub(crate) mints: Vec<String>,
     pub(crate) relays: Vec<String>,
-    pub(crate) age: String,
+    pub(crate) signed: Moment,
+    pub(crate) curl: String,
+    pub(crate) fetch: String,
 }
 
 impl ListingView {
     pub(crate) fn new(row: CatalogRow, now: u64) -> Self {
+        let endpoint = row.endpoint.unwrap_or_default();
+        let max_cost = row.price_msat.map(Msat::new);
         Self {
+            price: match max_cost {
+                Some(price) => price.to_string(),
+                None if row.price_text.is_empty() => "not said".to_owned(),
+                None => row.price_text,
+            },
+            rails: rail_marks(&row.rails),
+            seller_short: short(&row.seller),
+            signed: Moment::before(row.published_at, now),
+            curl: curl(&row.method, &endpoint),
+            fetch: fetch(&row.method, &endpoint, max_cost),
             name: row.name,
             summary: row.summary,
             capability: row.capability,
-            price: row
-                .price_msat
-                .map_or_else(|| "ask".to_owned(), |msat| Msat::new(msat).to_string()),
-            rails: rails(&row.rails),
-            seller: short(&row.seller),
+            seller: row.seller,
             coordinate: row.coordinate,
-            command: row
-                .endpoint
-                .as_deref()
-                .map_or_else(String::new, |endpoint| {
-                    fetch_command(&row.method, row.price_msat, endpoint)
-                }),
-            endpoint: row.endpoint.unwrap_or_default(),
+            endpoint,
             method: row.method,
             dialect: row.dialect,
             mints: row.mints,
             relays: row.relays,
-            age: age(row.published_at, now),
         }
     }
 }
 
-/// Returns the command that buys a call. A seller chooses the endpoint and a
-/// reader pastes the command: whatever a shell would act on stays within quotes.
-fn fetch_command(method: &str, price_msat: Option<u64>, endpoint: &str) -> String {
-    let cap = price_msat.map_or_else(String::new, |msat| {
-        let cap = Msat::new(msat).to_string().replace(' ', "");
-        format!(" --max-cost {cap}")
-    });
-    let quoted = endpoint.replace('\'', "%27");
-    format!("feria fetch -X {method}{cap} '{quoted}'")
+/// A moment: how far away in words, and exactly.
+pub(crate) struct Moment {
+    /// Such as `3 min ago`.
+    pub(crate) words: String,
+    /// UTC, as RFC 3339 writes it.
+    pub(crate) exact: String,
+}
+
+impl Moment {
+    /// Returns a moment in the past.
+    pub(crate) fn before(then: u64, now: u64) -> Self {
+        Self {
+            words: age(then, now),
+            exact: exact(then),
+        }
+    }
+
+    /// Returns a moment to come.
+    pub(crate) fn after(then: u64, now: u64) -> Self {
+        Self {
+            words: remaining(then, now),
+            exact: exact(then),
+        }
+    }
+}
+
+/// Writes Unix seconds as RFC 3339 has it, in UTC.
+///
+/// The days are counted in eras of 400 years that begin in March, so that the
+/// leap day is the last of a year: <https://howardhinnant.github.io/date_algorithms.html>
+fn exact(at: u64) -> String {
+    let (days, seconds) = (at / 86_400 + 719_468, at % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        seconds / 3_600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+/// A payment rail: its word, and the class that gives it a colour and a shape.
+pub(crate) struct RailMark {
+    pub(crate) word: String,
+    pub(crate) class: &'static str,
 }
 
 /// Names payment rails for people.
-pub(crate) fn rails(rails: &[String]) -> String {
-    let names: Vec<&str> = rails
-        .iter()
-        .map(|rail| match rail.as_str() {
-            "l402" => "Lightning",
-            "nut24" | "cashu" => "ecash",
-            other => other,
-        })
-        .collect();
-    names.join(", ")
+pub(crate) fn rail_marks(rails: &[String]) -> Vec<RailMark> {
+    rails.iter().map(|rail| rail_mark(rail)).collect()
+}
+
+/// Names one payment rail, as listings, purchases and paid calls write it.
+pub(crate) fn rail_mark(rail: &str) -> RailMark {
+    let (word, class) = match rail {
+        "l402" => ("Lightning", "bolt"),
+        "l402-cached" => ("Lightning, paid before", "bolt"),
+        "nut24" | "cashu" => ("ecash", "coin"),
+        "nut24-offline" => ("ecash, locked to the seller", "coin"),
+        "nut24-swap" => ("ecash, swapped at the mint", "coin"),
+        "" => ("none", "none"),
+        other => (other, "none"),
+    };
+    RailMark {
+        word: word.to_owned(),
+        class,
+    }
+}
+
+/// Returns the command that asks an endpoint what it costs.
+pub(crate) fn curl(method: &str, url: &str) -> String {
+    match method {
+        "GET" | "" => format!("curl -i {}", shell_word(url)),
+        method => format!("curl -i -X {} {}", shell_word(method), shell_word(url)),
+    }
+}
+
+/// Returns the command that buys one call and pays no more than `max_cost`.
+pub(crate) fn fetch(method: &str, url: &str, max_cost: Option<Msat>) -> String {
+    let limit = max_cost.map_or_else(|| "50sat".to_owned(), |cost| cost.to_string());
+    let method = match method {
+        "GET" | "" => String::new(),
+        method => format!("-X {} ", shell_word(method)),
+    };
+    format!(
+        "feria fetch --wallet AGENT --max-cost {} {method}{}",
+        limit.replace(' ', ""),
+        shell_word(url)
+    )
+}
+
+/// Quotes `text` for a shell. A listing is a stranger's text, and people paste commands.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/@%+=,".contains(c);
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Shortens a long identifier to its ends.
@@ -81,13 +166,12 @@ pub(crate) fn short(id: &str) -> String {
     if letters.len() <= 20 {
         return id.to_owned();
     }
-    let head: String = letters[..10].iter().collect();
-    let tail: String = letters[letters.len() - 6..].iter().collect();
+    let head: String = letters[..8].iter().collect();
+    let tail: String = letters[letters.len() - 4..].iter().collect();
     format!("{head}…{tail}")
 }
 
-/// Says how long ago `then` was.
-pub(crate) fn age(then: u64, now: u64) -> String {
+fn age(then: u64, now: u64) -> String {
     let seconds = now.saturating_sub(then);
     match seconds {
         0..60 => "just now".to_owned(),
@@ -97,15 +181,22 @@ pub(crate) fn age(then: u64, now: u64) -> String {
     }
 }
 
-/// Says how long it is until `then`.
-pub(crate) fn remaining(then: u64, now: u64) -> String {
+fn remaining(then: u64, now: u64) -> String {
     let seconds = then.saturating_sub(now);
     match seconds {
         0 => "over".to_owned(),
-        1..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        3_600..86_400 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
+        1..60 => format!("in {seconds} s"),
+        60..3_600 => format!("in {} min", seconds / 60),
+        3_600..86_400 => format!("in {} h", seconds / 3_600),
+        _ => format!("in {} d", seconds / 86_400),
+    }
+}
+
+/// Says how long something took.
+pub(crate) fn duration(millis: u64) -> String {
+    match millis {
+        0..1_000 => format!("{millis} ms"),
+        _ => format!("{}.{} s", millis / 1_000, millis % 1_000 / 100),
     }
 }
 
@@ -126,6 +217,24 @@ pub(crate) fn sats(msat: i64) -> String {
     }
 }
 
+/// Prints whole satoshi the same way.
+pub(crate) fn whole_sats(sat: u64) -> String {
+    sats(i64::try_from(sat.saturating_mul(1_000)).unwrap_or(i64::MAX))
+}
+
+/// Prints an amount of millisatoshi that is never negative.
+pub(crate) fn msats(msat: u64) -> String {
+    sats(i64::try_from(msat).unwrap_or(i64::MAX))
+}
+
+/// Returns how much of `whole` `part` is, in percent, at most 100.
+pub(crate) fn percent(part: u64, whole: u64) -> u64 {
+    part.saturating_mul(100)
+        .checked_div(whole)
+        .unwrap_or(0)
+        .min(100)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,23 +244,45 @@ mod tests {
         assert_eq!(sats(1_234_567_000), "1,234,567 sat");
         assert_eq!(sats(-1_500), "−1.500 sat");
         assert_eq!(sats(0), "0 sat");
-    }
-
-    #[test]
-    fn an_endpoint_does_nothing_in_a_shell() {
-        assert_eq!(
-            fetch_command("GET", Some(21_000), "https://a.example/x;$(id)'|sh"),
-            "feria fetch -X GET --max-cost 21sat 'https://a.example/x;$(id)%27|sh'"
-        );
-        assert_eq!(
-            fetch_command("GET", None, "https://a.example/"),
-            "feria fetch -X GET 'https://a.example/'"
-        );
+        assert_eq!(whole_sats(10_636), "10,636 sat");
     }
 
     #[test]
     fn long_identifiers_keep_their_ends() {
-        assert_eq!(short(&"a".repeat(64)).chars().count(), 17);
+        assert_eq!(short(&"a".repeat(64)).chars().count(), 13);
         assert_eq!(short("data"), "data");
+    }
+
+    #[test]
+    fn a_pasted_command_runs_nothing_of_the_listing() {
+        let url = "http://h/$(reboot)'`x`";
+
+        assert_eq!(curl("GET", "http://h:1/a/x/"), "curl -i http://h:1/a/x/");
+        assert_eq!(curl("GET", url), r"curl -i 'http://h/$(reboot)'\''`x`'");
+        assert_eq!(curl("GET", "-o/etc/x"), "curl -i '-o/etc/x'");
+        assert_eq!(
+            fetch("POST", "http://h/", Some(Msat::new(21_000))),
+            "feria fetch --wallet AGENT --max-cost 21sat -X POST http://h/"
+        );
+    }
+
+    #[test]
+    fn a_moment_is_near_and_exact() {
+        let moment = Moment::before(1_700_000_000, 1_700_000_180);
+
+        assert_eq!(moment.words, "3 min ago");
+        assert_eq!(moment.exact, "2023-11-14T22:13:20Z");
+        assert_eq!(exact(0), "1970-01-01T00:00:00Z");
+        assert_eq!(exact(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(exact(1_735_689_599), "2024-12-31T23:59:59Z");
+        assert_eq!(Moment::after(1_700_000_000, 0).words, "in 19675 d");
+        assert_eq!(Moment::after(5, 9).words, "over");
+    }
+
+    #[test]
+    fn a_share_of_nothing_is_nothing() {
+        assert_eq!(percent(1, 0), 0);
+        assert_eq!(percent(1, 4), 25);
+        assert_eq!(percent(9, 4), 100);
     }
 }

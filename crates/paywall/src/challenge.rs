@@ -7,8 +7,9 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue,
-    LINK, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    HeaderName, HeaderValue, LINK, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -62,6 +63,14 @@ pub struct ChallengeView<'a> {
 pub trait ChallengePage: Send + Sync {
     /// Returns a whole HTML document. Every text of `view` comes from outside and must be escaped.
     fn html(&self, view: &ChallengeView<'_>) -> String;
+
+    /// Returns the value of `Content-Security-Policy`; the default lets the page
+    /// load and run nothing.
+    fn policy(&self) -> HeaderValue {
+        HeaderValue::from_static(
+            "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        )
+    }
 }
 
 /// A page without style sheet, script or picture.
@@ -82,13 +91,19 @@ pub(crate) fn render(
     headers: &HeaderMap,
     page: &dyn ChallengePage,
 ) -> Response<Body> {
-    let (content_type, body) = match accepted_form(headers) {
+    let form = accepted_form(headers);
+    let (content_type, body) = match form {
         Form::Problem => ("application/problem+json", problem(view).to_string()),
         Form::Html => ("text/html; charset=utf-8", page.html(view)),
         Form::Markdown => ("text/markdown; charset=utf-8", markdown(view)),
     };
     let mut response = answer(view.refusal.status(), content_type, body);
     let out = response.headers_mut();
+    if form == Form::Html {
+        out.insert(CONTENT_SECURITY_POLICY, page.policy());
+        out.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        out.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
     set_offers(out, view.offers);
     if matches!(view.refusal, Refusal::BadCredential(_)) {
         out.insert(WWW_AUTHENTICATE, HeaderValue::from_static("L402"));

@@ -2,6 +2,8 @@
 //!
 //! It only shows; everything that acts goes through the API or the commands.
 
+mod rows;
+
 use std::sync::Arc;
 
 use askama::Template;
@@ -9,31 +11,23 @@ use axum::extract::{Query, State};
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
-use feria_paywall::amount::Msat;
 use serde::Deserialize;
 
-use crate::http::view::{self, sats};
-use crate::http::{Node, Problem, assets};
-use crate::spend::Purchase;
-use crate::transfer::{Direction, TransferState};
-use crate::wallet::WalletInfo;
+use self::rows::{
+    AgentRow, Bar, CallRow, MintRow, PurchaseRow, RelayRow, TransferRow, WalletRow, bars,
+};
+use crate::http::view::sats;
+use crate::http::{MessagePage, Node, Problem, assets};
+use crate::store::ledger::Audit;
 
-/// Rows of the table of purchases.
-const PURCHASES: u32 = 25;
+/// Rows of the tables of purchases and of paid calls.
+const NEWEST: u32 = 20;
 /// Rows of the table of transfers.
-const TRANSFERS: usize = 25;
+const TRANSFERS: usize = 20;
 
 #[derive(Deserialize)]
 pub(super) struct Login {
     code: Option<String>,
-}
-
-#[derive(Template)]
-#[template(path = "message.html")]
-struct MessagePage {
-    network: &'static str,
-    title: &'static str,
-    text: &'static str,
 }
 
 /// Opens a session for the one who has the link.
@@ -51,8 +45,9 @@ fn locked(node: &Node) -> Response {
         &MessagePage {
             network: node.config.network.as_str(),
             title: "This dashboard is locked",
-            text: "Open it with the link that `feria up` prints. A link works once and for an \
-                   hour; start the node again for a new one.",
+            text: "Open it with the link that the node prints when it starts. A link works once \
+                   and for an hour; start the node again for a new one:",
+            command: "feria up",
         },
     )
 }
@@ -83,63 +78,23 @@ struct Dashboard {
     listings_indexed: u64,
     agents: Vec<AgentRow>,
     purchases: Vec<PurchaseRow>,
+    purchase_bars: Vec<Bar>,
+    calls: Vec<CallRow>,
+    call_bars: Vec<Bar>,
     wallets: Vec<WalletRow>,
     mints: Vec<MintRow>,
     relays: Vec<RelayRow>,
     transfers: Vec<TransferRow>,
 }
 
-struct AgentRow {
-    name: String,
-    price: String,
-    rails: String,
-    earned: String,
-    upstream: String,
-}
-
-struct PurchaseRow {
-    when: String,
-    what: String,
-    rail: String,
-    price: String,
-    fee: String,
-    outcome: String,
-    class: &'static str,
-    duration: String,
-    decision: String,
-}
-
-struct WalletRow {
-    agent: String,
-    id: String,
-    state: String,
-    balance: String,
-    limit: String,
-    ends: String,
-}
-
-struct MintRow {
-    url: String,
-    held: String,
-    cap: String,
-}
-
-struct RelayRow {
-    url: String,
-    state: String,
-    class: &'static str,
-    events: u64,
-    duplicates: u64,
-    invalid: u64,
-    last_error: String,
-}
-
-struct TransferRow {
-    direction: &'static str,
-    peer: String,
-    amount: String,
-    state: String,
-    when: String,
+/// Returns the sum of the accounts whose names begin with `prefix`, in millisatoshi.
+fn balance(audit: &Audit, prefix: &str) -> i64 {
+    audit
+        .balances
+        .iter()
+        .filter(|(account, _)| account.starts_with(prefix))
+        .map(|(_, balance)| balance)
+        .sum()
 }
 
 async fn page(node: &Node) -> Result<Dashboard, Problem> {
@@ -152,15 +107,8 @@ async fn page(node: &Node) -> Result<Dashboard, Problem> {
             audit.imbalance_msat
         ));
     }
-    let balance = |prefix: &str| -> i64 {
-        audit
-            .balances
-            .iter()
-            .filter(|(account, _)| account.starts_with(prefix))
-            .map(|(_, balance)| balance)
-            .sum()
-    };
-    let purchases = node.spender.list_purchases(None, PURCHASES).await?;
+    let purchases = node.spender.list_purchases(None, NEWEST).await?;
+    let calls = node.ledger.list_recent_calls(NEWEST).await?;
     let unresolved = purchases
         .iter()
         .filter(|purchase| purchase.outcome == "unknown")
@@ -169,12 +117,12 @@ async fn page(node: &Node) -> Result<Dashboard, Problem> {
     Ok(Dashboard {
         network: node.config.network.as_str(),
         public_url: node.config.public.url.clone(),
-        earned: sats(-balance("income:")),
-        spent: sats(balance("expense:")),
-        fees: sats(balance("fees:")),
-        held: sats(balance("assets:")),
-        in_flight: sats(balance("assets:in-flight:")),
-        owed: sats(-balance("owed:")),
+        earned: sats(-balance(&audit, "income:")),
+        spent: sats(balance(&audit, "expense:")),
+        fees: sats(balance(&audit, "fees:")),
+        held: sats(balance(&audit, "assets:")),
+        in_flight: sats(balance(&audit, "assets:in-flight:")),
+        owed: sats(-balance(&audit, "owed:")),
         unresolved,
         faults,
         listings_indexed: node.index.count_listings(now).await?,
@@ -182,116 +130,54 @@ async fn page(node: &Node) -> Result<Dashboard, Problem> {
             .agents
             .list()
             .iter()
-            .map(|agent| AgentRow {
-                name: agent.name.clone(),
-                price: agent.price.to_string(),
-                rails: view::rails(&agent.rails),
-                earned: sats(-balance(&format!("income:{}", agent.name))),
-                upstream: agent.upstream.clone(),
-            })
+            .map(|agent| AgentRow::new(node, agent, &audit))
             .collect(),
+        purchase_bars: bars(purchases.iter().map(|purchase| {
+            let class = rows::purchase_outcome(&purchase.outcome).class;
+            (purchase.price_msat, class)
+        })),
         purchases: purchases
             .into_iter()
-            .map(|purchase| purchase_row(purchase, now))
+            .map(|purchase| PurchaseRow::new(purchase, now))
+            .collect(),
+        call_bars: bars(calls.iter().map(|call| {
+            let class = rows::call_outcome(&call.state).class;
+            (call.price_msat, class)
+        })),
+        calls: calls
+            .into_iter()
+            .map(|call| CallRow::new(call, now))
             .collect(),
         wallets: node
             .wallets
             .list_agent_wallets()
             .await?
             .into_iter()
-            .map(|wallet| wallet_row(wallet, now))
+            .map(|wallet| WalletRow::new(wallet, now))
             .collect(),
         mints: node
             .wallets
             .mints()
             .into_iter()
             .map(|mint| {
-                let held: u64 = holdings
-                    .iter()
-                    .filter(|(_, url, _)| *url == mint.url)
-                    .map(|(_, _, held)| held.as_u64())
-                    .sum();
-                MintRow {
-                    held: format!("{held} sat"),
-                    cap: mint.cap.to_string(),
-                    url: mint.url,
-                }
+                let held = holdings.iter().filter(|(_, url, _)| *url == mint.url);
+                let held = held.map(|(_, _, held)| held.as_u64()).sum();
+                MintRow::new(mint.url, held, mint.cap.as_u64())
             })
             .collect(),
-        relays: relay_rows(node),
-        transfers: transfer_rows(node, now).await?,
+        relays: node
+            .relays
+            .health()
+            .into_iter()
+            .map(RelayRow::new)
+            .collect(),
+        transfers: node
+            .transfers
+            .list()
+            .await?
+            .into_iter()
+            .take(TRANSFERS)
+            .map(|transfer| TransferRow::new(transfer, now))
+            .collect(),
     })
-}
-
-fn purchase_row(purchase: Purchase, now: u64) -> PurchaseRow {
-    let class = match purchase.outcome.as_str() {
-        "delivered" => "good",
-        "unknown" | "paid" | "planned" => "warn",
-        "failed" => "bad",
-        _ => "muted",
-    };
-    PurchaseRow {
-        when: view::age(purchase.created_at, now),
-        what: purchase.endpoint,
-        rail: purchase.rail,
-        price: Msat::new(purchase.price_msat).to_string(),
-        fee: Msat::new(purchase.fee_msat).to_string(),
-        outcome: purchase.outcome,
-        class,
-        duration: format!("{} ms", purchase.duration_ms),
-        decision: purchase.decision,
-    }
-}
-
-fn wallet_row(wallet: WalletInfo, now: u64) -> WalletRow {
-    WalletRow {
-        ends: view::remaining(wallet.expires_at, now),
-        agent: wallet.agent,
-        id: view::short(&wallet.id),
-        state: wallet.state,
-        balance: format!("{} sat", wallet.balance_sat),
-        limit: format!("{} sat", wallet.limit_sat),
-    }
-}
-
-fn relay_rows(node: &Node) -> Vec<RelayRow> {
-    node.relays
-        .health()
-        .into_iter()
-        .map(|relay| RelayRow {
-            class: if relay.state == "connected" {
-                "good"
-            } else {
-                "warn"
-            },
-            last_error: relay.last_error.unwrap_or_default(),
-            url: relay.url,
-            state: relay.state,
-            events: relay.events,
-            duplicates: relay.duplicates,
-            invalid: relay.invalid,
-        })
-        .collect()
-}
-
-async fn transfer_rows(node: &Node, now: u64) -> Result<Vec<TransferRow>, Problem> {
-    let rows = node.transfers.list().await?;
-    Ok(rows
-        .into_iter()
-        .take(TRANSFERS)
-        .map(|transfer| TransferRow {
-            direction: match transfer.direction {
-                Direction::Out => "sent",
-                Direction::In => "received",
-            },
-            peer: view::short(&transfer.peer),
-            amount: format!("{} sat", transfer.amount_sat),
-            state: state_word(transfer.state),
-            when: view::age(transfer.created_at, now),
-        })
-        .collect())
-}
-
-fn state_word(state: TransferState) -> String {
-    format!("{state:?}").to_lowercase()
 }

@@ -18,15 +18,22 @@ const GLYPH: usize = 8;
 /// Cards kept in memory; a card is about 5 kB.
 const CACHED_CARDS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(127);
 
+/// Height of the straight part of the awning.
+const AWNING: usize = 32;
+/// Width of one of its stripes.
+const STRIPE: usize = 50;
+
 /// Indexes into the palette.
 const BACKGROUND: u8 = 0;
 const TEXT: u8 = 1;
 const MUTED: u8 = 2;
 const ACCENT: u8 = 3;
+const WARNING: u8 = 4;
 
-const PAPER: [u8; 3] = [0x12, 0x16, 0x1c];
+const PAPER: [u8; 3] = [0x1d, 0x1a, 0x16];
 const INK: [u8; 3] = [0xf4, 0xf1, 0xea];
-const FADED: [u8; 3] = [0x9a, 0xa4, 0xb2];
+const FADED: [u8; 3] = [0xb9, 0xaf, 0xa0];
+const AMBER: [u8; 3] = [0xe6, 0xc3, 0x52];
 const ACCENTS: [[u8; 3]; 6] = [
     [0xf7, 0x93, 0x1a],
     [0x4c, 0xb7, 0x82],
@@ -80,8 +87,10 @@ impl Cards {
 
 /// The same agent has the same colour on every card.
 fn accent(name: &str) -> [u8; 3] {
-    let sum: usize = name.bytes().map(usize::from).sum();
-    ACCENTS[sum % ACCENTS.len()]
+    let hash = name.bytes().fold(5_381_usize, |hash, byte| {
+        hash.wrapping_mul(33).wrapping_add(usize::from(byte))
+    });
+    ACCENTS[hash % ACCENTS.len()]
 }
 
 struct Canvas {
@@ -122,25 +131,41 @@ fn draw(text: &CardText) -> Canvas {
     let mut canvas = Canvas {
         pixels: vec![BACKGROUND; WIDTH * HEIGHT],
     };
-    canvas.fill(0, 0, 12, HEIGHT, ACCENT);
+    draw_awning(&mut canvas);
     let scale = (3..=8)
         .rev()
         .find(|scale| text.name.chars().count() <= columns(*scale))
         .unwrap_or(3);
-    canvas.write(&cut(&text.name, columns(scale)), MARGIN, 56, scale, TEXT);
-    for (line, words) in wrap(&text.summary, columns(3), 4).iter().enumerate() {
-        canvas.write(words, MARGIN, 150 + line * 34, 3, MUTED);
+    canvas.write(&cut(&text.name, columns(scale)), MARGIN, 104, scale, TEXT);
+    for (line, words) in wrap(&text.summary, columns(3), 3).iter().enumerate() {
+        canvas.write(words, MARGIN, 190 + line * 36, 3, MUTED);
     }
-    canvas.write(&cut(&text.price, columns(6)), MARGIN, 300, 6, ACCENT);
-    canvas.write("per call", MARGIN, 364, 2, MUTED);
-    let mark = if text.is_simulated {
-        "feria - SIMULATED"
-    } else {
-        "feria"
-    };
-    let left = WIDTH - MARGIN - mark.len() * GLYPH * 2;
-    canvas.write(mark, left, 364, 2, MUTED);
+    let price = cut(&text.price, columns(6) - 4);
+    let tag_width = price.len() * GLYPH * 6 + 36;
+    canvas.fill(MARGIN, 314, tag_width, 72, ACCENT);
+    canvas.write(&price, MARGIN + 18, 326, 6, BACKGROUND);
+    canvas.write("per", MARGIN + tag_width + 20, 324, 3, MUTED);
+    canvas.write("payment", MARGIN + tag_width + 20, 354, 3, MUTED);
+    if text.is_simulated {
+        let mark = "SIMULATED";
+        let left = WIDTH - MARGIN - mark.len() * GLYPH * 3;
+        canvas.write(mark, left, 362, 3, WARNING);
+    }
     canvas
+}
+
+/// Draws the roof of a market stall: stripes with round ends.
+fn draw_awning(canvas: &mut Canvas) {
+    for stripe in 0..WIDTH.div_ceil(STRIPE) {
+        let colour = if stripe % 2 == 0 { ACCENT } else { TEXT };
+        let left = stripe * STRIPE;
+        canvas.fill(left, 0, STRIPE, AWNING, colour);
+        // The end in steps of four pixels, as coarse as the letters.
+        for (step, inset) in [0, 4, 4, 8, 12, 20].into_iter().enumerate() {
+            let top = AWNING + step * 4;
+            canvas.fill(left + inset, top, STRIPE - 2 * inset, 4, colour);
+        }
+    }
 }
 
 fn cut(text: &str, length: usize) -> String {
@@ -172,7 +197,7 @@ fn encode(canvas: &Canvas, accent: [u8; 3]) -> Result<Vec<u8>, png::EncodingErro
     let mut encoder = png::Encoder::new(&mut png, width, height);
     encoder.set_color(png::ColorType::Indexed);
     encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_palette([PAPER, INK, FADED, accent].concat());
+    encoder.set_palette([PAPER, INK, FADED, accent, AMBER].concat());
     let mut writer = encoder.write_header()?;
     writer.write_image_data(&canvas.pixels)?;
     writer.finish()?;

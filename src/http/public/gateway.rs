@@ -7,11 +7,12 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 use serde_json::json;
 
+use super::pages;
 use crate::gateway::{ClientAddr, RefundOutcome};
 use crate::http::{Node, Problem};
 
@@ -33,6 +34,9 @@ pub(super) async fn call(
     ConnectInfo(client): ConnectInfo<SocketAddr>,
     mut request: Request,
 ) -> Response {
+    if let Some(page) = page_for_a_person(&node, &agent, &request) {
+        return page;
+    }
     let limit = node.config.public.max_body_bytes;
     if declared_length(request.headers()).is_some_and(|length| length > limit) {
         return Problem::new(
@@ -45,6 +49,18 @@ pub(super) async fn call(
     request.extensions_mut().insert(ClientAddr(client.ip()));
     let request = request.map(|body| Limited::new(body, limit).boxed_unsync());
     node.gateway.handle(&agent, request).await.map(Body::new)
+}
+
+/// Returns a page for a browser that opened an address which sells nothing that way.
+fn page_for_a_person(node: &Node, agent: &str, request: &Request) -> Option<Response> {
+    if request.method() != Method::GET || !pages::is_browser(request.headers()) {
+        return None;
+    }
+    match node.agents.find(agent) {
+        None => Some(pages::no_page(node)),
+        Some(agent) if agent.method.eq_ignore_ascii_case("GET") => None,
+        Some(agent) => Some(pages::how_to_call(node, &agent)),
+    }
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<usize> {

@@ -3,6 +3,7 @@
 pub(crate) mod card;
 mod documents;
 mod gateway;
+mod market;
 mod pages;
 
 use std::sync::Arc;
@@ -30,5 +31,6 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/.well-known/l402-services", get(documents::l402_services))
         .route("/.well-known/nostr.json", get(documents::nostr))
         .route("/.well-known/agent-card.json", get(documents::agent_card))
+        .fallback(pages::missing)
         .with_state(node)
 }

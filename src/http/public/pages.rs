@@ -1,44 +1,20 @@
-//! Pages for people: what is on offer here and in the market.
+//! Pages for people: the market, one listing, how to call an agent, and nothing found.
 
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use nostr::nips::nip19::{FromBech32, Nip19Coordinate};
-use serde::Deserialize;
+use nostr::nips::nip01::Coordinate;
+use nostr::nips::nip19::{FromBech32, Nip19Coordinate, ToBech32};
 
 use super::card::CardText;
+use super::market::{self, MarketQuery};
 use crate::config::AgentConfig;
-use crate::http::view::{self, ListingView};
-use crate::http::{Node, Problem, assets};
-use crate::market::SearchQuery;
-
-/// Rows on the market page.
-const PAGE_ROWS: usize = 50;
-/// The longest search text that is looked for.
-const MAX_QUERY_CHARS: usize = 200;
-
-#[derive(Template)]
-#[template(path = "market.html")]
-struct MarketPage {
-    network: &'static str,
-    query: String,
-    own: Vec<OwnAgent>,
-    listings: Vec<ListingView>,
-    public_url: String,
-}
-
-struct OwnAgent {
-    name: String,
-    summary: String,
-    price: String,
-    rails: String,
-    url: String,
-    method: String,
-}
+use crate::http::view::{self, ListingView, RailMark};
+use crate::http::{MessagePage, Node, Problem, assets};
 
 #[derive(Template)]
 #[template(path = "listing.html")]
@@ -47,21 +23,21 @@ struct ListingPage {
     name: String,
     summary: String,
     coordinate: String,
+    naddr: String,
     offers: Vec<ListingView>,
 }
 
 #[derive(Template)]
-#[template(path = "message.html")]
-struct MessagePage {
+#[template(path = "call.html")]
+struct CallPage {
     network: &'static str,
-    title: &'static str,
-    text: &'static str,
-}
-
-#[derive(Deserialize)]
-pub(super) struct MarketQuery {
-    #[serde(default)]
-    q: String,
+    name: String,
+    summary: String,
+    price: String,
+    method: String,
+    rails: Vec<RailMark>,
+    curl: String,
+    fetch: String,
 }
 
 /// Answers a Nostr client with the relay, a browser with the market.
@@ -72,46 +48,7 @@ pub(super) async fn root(
 ) -> Response {
     match node.relay_endpoint.upgrade_or_info(request).await {
         Ok(response) => response,
-        Err(_browser) => market(&node, query.q).await,
-    }
-}
-
-async fn market(node: &Node, query: String) -> Response {
-    let query: String = query.chars().take(MAX_QUERY_CHARS).collect();
-    let now = node.clock.now();
-    let search = SearchQuery {
-        text: query.clone(),
-        limit: Some(PAGE_ROWS),
-        ..SearchQuery::default()
-    };
-    let rows = match node.market.search(search).await {
-        Ok(page) => page.rows,
-        Err(error) => return Problem::internal(&error).into_response(),
-    };
-    let agents = node.agents.list();
-    assets::page(&MarketPage {
-        network: node.config.network.as_str(),
-        query,
-        own: agents
-            .iter()
-            .map(|agent| own_agent(agent, &node.config.public.url))
-            .collect(),
-        listings: rows
-            .into_iter()
-            .map(|row| ListingView::new(row, now))
-            .collect(),
-        public_url: node.config.public.url.clone(),
-    })
-}
-
-fn own_agent(agent: &AgentConfig, public_url: &str) -> OwnAgent {
-    OwnAgent {
-        name: agent.name.clone(),
-        summary: agent.summary.clone(),
-        price: agent.price.to_string(),
-        rails: view::rails(&agent.rails),
-        url: format!("{public_url}/a/{}{}", agent.name, agent.path),
-        method: agent.method.clone(),
+        Err(_browser) => market::page(&node, query).await,
     }
 }
 
@@ -133,7 +70,9 @@ pub(super) async fn listing(
             &MessagePage {
                 network,
                 title: "No such listing",
-                text: "This node has not seen it, or it has expired or was withdrawn.",
+                text: "This node has not seen it, or it has expired or was withdrawn. Look for \
+                       one like it on the market page, or from your own node:",
+                command: "feria search WORDS",
             },
         );
     };
@@ -141,6 +80,7 @@ pub(super) async fn listing(
         network,
         name: first.name.clone(),
         summary: first.summary.clone(),
+        naddr: naddr_of(&coordinate),
         coordinate,
         offers: rows
             .into_iter()
@@ -162,6 +102,65 @@ fn coordinate_of(address: &str) -> String {
             )
         },
     )
+}
+
+/// Returns the `naddr` of `coordinate`; empty when it is not one.
+fn naddr_of(coordinate: &str) -> String {
+    Coordinate::parse(coordinate)
+        .ok()
+        .and_then(|parsed| Nip19Coordinate::new(parsed, []).to_bech32().ok())
+        .unwrap_or_default()
+}
+
+/// Returns whether a person's browser asks, not a program.
+pub(super) fn is_browser(headers: &HeaderMap) -> bool {
+    headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// Answers every address that is not there.
+pub(super) async fn missing(State(node): State<Arc<Node>>, headers: HeaderMap) -> Response {
+    if !is_browser(&headers) {
+        return Problem::not_found("there is no such route").into_response();
+    }
+    no_page(&node)
+}
+
+/// Says to a person that nothing is here.
+pub(super) fn no_page(node: &Node) -> Response {
+    assets::page_with_status(
+        StatusCode::NOT_FOUND,
+        &MessagePage {
+            network: node.config.network.as_str(),
+            title: "Nothing is here",
+            text: "The market page shows what this node sells. A program finds every address in:",
+            command: "curl -s HOST/openapi.json",
+        },
+    )
+}
+
+/// Tells a person who opened the address of an agent how programs call it.
+pub(super) fn how_to_call(node: &Node, agent: &AgentConfig) -> Response {
+    let url = node.endpoint(agent);
+    let mut response = assets::page_with_status(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &CallPage {
+            network: node.config.network.as_str(),
+            name: agent.name.clone(),
+            summary: agent.summary.clone(),
+            price: agent.price.to_string(),
+            method: agent.method.clone(),
+            rails: view::rail_marks(&agent.rails),
+            curl: view::curl(&agent.method, &url),
+            fetch: view::fetch(&agent.method, &url, Some(agent.price)),
+        },
+    );
+    if let Ok(method) = HeaderValue::from_str(&agent.method) {
+        response.headers_mut().insert(ALLOW, method);
+    }
+    response
 }
 
 /// Draws the card of an own agent.

@@ -11,6 +11,7 @@
 //! | `audit_chain` | `audit_chain` | `wallet` |
 //! | [`paid_calls`] | `paid_calls`, `l402_uses`, `revoked_credentials`, `accepted_proofs` | `gateway` |
 //! | [`receipts`] | `lightning_receipts`, `lightning_cursors` | `gateway` |
+//! | [`recent_calls`] | reads `paid_calls` | pages |
 //! | [`refunds`] | reads and settles what `paid_calls` owe | `gateway` |
 //! | [`swaps`] | `paid_calls` on their way to a mint | `gateway` |
 //! | [`call_responses`] | `stored_responses` | `gateway` |
@@ -44,6 +45,7 @@ pub mod paid_calls;
 pub mod postings;
 pub(crate) mod proofs;
 pub mod receipts;
+pub mod recent_calls;
 pub mod refunds;
 pub mod swaps;
 pub mod transfers;
