@@ -15,6 +15,7 @@ mod gateway;
 mod layering;
 mod market;
 mod node;
+mod pages;
 mod readme;
 mod relay;
 mod schemas;
