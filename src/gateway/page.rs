@@ -73,7 +73,7 @@ impl QrPage {
         PayPage {
             network: self.network,
             title: match view.refusal.status().as_u16() {
-                402 => "This call is paid for",
+                402 => "Payment required",
                 429 => "Too many questions at once",
                 503 => "Not for sale right now",
                 _ => "This payment was not taken",
@@ -134,8 +134,8 @@ fn macaroon(challenge: &str) -> Option<&str> {
 fn span(seconds: u64) -> String {
     let (count, unit) = match seconds {
         0..120 => (seconds, "second"),
-        120..7_200 => (seconds / 60, "minute"),
-        7_200..172_800 => (seconds / 3_600, "hour"),
+        120..3_600 => (seconds / 60, "minute"),
+        3_600..172_800 => (seconds / 3_600, "hour"),
         _ => (seconds / 86_400, "day"),
     };
     let plural = if count == 1 { "" } else { "s" };
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn spans_are_said_in_one_unit() {
         assert_eq!(span(1), "1 second");
-        assert_eq!(span(3_600), "60 minutes");
+        assert_eq!(span(3_600), "1 hour");
         assert_eq!(span(86_400), "24 hours");
     }
 

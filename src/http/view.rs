@@ -120,7 +120,7 @@ pub(crate) fn rail_mark(rail: &str) -> RailMark {
         "nut24" | "cashu" => ("ecash", "coin"),
         "nut24-offline" => ("ecash, locked to the seller", "coin"),
         "nut24-swap" => ("ecash, swapped at the mint", "coin"),
-        "" => ("none", "none"),
+        "" => ("not paid", "none"),
         other => (other, "none"),
     };
     RailMark {
@@ -227,12 +227,13 @@ pub(crate) fn msats(msat: u64) -> String {
     sats(i64::try_from(msat).unwrap_or(i64::MAX))
 }
 
-/// Returns how much of `whole` `part` is, in percent, at most 100.
+/// Returns how much of `whole` `part` is, in percent, at most 100. Rounds up: a
+/// little is not nothing.
 pub(crate) fn percent(part: u64, whole: u64) -> u64 {
-    part.saturating_mul(100)
-        .checked_div(whole)
-        .unwrap_or(0)
-        .min(100)
+    if whole == 0 {
+        return 0;
+    }
+    part.saturating_mul(100).div_ceil(whole).min(100)
 }
 
 #[cfg(test)]
@@ -283,6 +284,7 @@ mod tests {
     fn a_share_of_nothing_is_nothing() {
         assert_eq!(percent(1, 0), 0);
         assert_eq!(percent(1, 4), 25);
+        assert_eq!(percent(1, 1_000), 1);
         assert_eq!(percent(9, 4), 100);
     }
 }

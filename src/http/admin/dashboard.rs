@@ -142,7 +142,7 @@ async fn page(node: &Node) -> Result<Dashboard, Problem> {
             .collect(),
         call_bars: bars(calls.iter().map(|call| {
             let class = rows::call_outcome(&call.state).class;
-            (call.price_msat, class)
+            (rows::brought_msat(call), class)
         })),
         calls: calls
             .into_iter()

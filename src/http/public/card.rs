@@ -140,12 +140,16 @@ fn draw(text: &CardText) -> Canvas {
     for (line, words) in wrap(&text.summary, columns(3), 3).iter().enumerate() {
         canvas.write(words, MARGIN, 190 + line * 36, 3, MUTED);
     }
-    let price = cut(&text.price, columns(6) - 4);
-    let tag_width = price.len() * GLYPH * 6 + 36;
-    canvas.fill(MARGIN, 314, tag_width, 72, ACCENT);
-    canvas.write(&price, MARGIN + 18, 326, 6, BACKGROUND);
-    canvas.write("per", MARGIN + tag_width + 20, 324, 3, MUTED);
-    canvas.write("payment", MARGIN + tag_width + 20, 354, 3, MUTED);
+    // A long price is written smaller: the mark at the right must stay readable.
+    let scale = if text.price.chars().count() <= 9 {
+        6
+    } else {
+        4
+    };
+    let price = cut(&text.price, 54 / scale);
+    let tag_width = price.chars().count() * GLYPH * scale + 36;
+    canvas.fill(MARGIN, 314, tag_width, GLYPH * scale + 24, ACCENT);
+    canvas.write(&price, MARGIN + 18, 326, scale, BACKGROUND);
     if text.is_simulated {
         let mark = "SIMULATED";
         let left = WIDTH - MARGIN - mark.len() * GLYPH * 3;

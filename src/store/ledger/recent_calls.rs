@@ -15,7 +15,9 @@ pub struct RecentCall {
     /// As the table has it: `swapping`, `interrupted`, `claimed`, `committed`,
     /// `released` or `refunded`.
     pub state: String,
-    /// What one payment costs. An L402 payment may buy several calls.
+    /// An earlier call came of the same payment: this one brought nothing more.
+    pub is_paid_before: bool,
+    /// What the payment costs.
     pub price_msat: u64,
     /// What the payer gets back: change or refund.
     pub owed_sat: u64,
@@ -31,7 +33,10 @@ impl Ledger {
     pub async fn list_recent_calls(&self, limit: u32) -> Result<Vec<RecentCall>, StoreError> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT id, agent, rail, state, price_msat, owed_sat, created_at
+                "SELECT id, agent, rail, state, price_msat, owed_sat, created_at,
+                        EXISTS (SELECT 1 FROM paid_calls AS earlier
+                                WHERE earlier.payment_key = paid_calls.payment_key
+                                  AND earlier.rowid < paid_calls.rowid)
                  FROM paid_calls ORDER BY rowid DESC LIMIT ?1",
             )?;
             let rows = statement.query_map([limit], |row| {
@@ -43,6 +48,7 @@ impl Ledger {
                     price_msat: row.get(4)?,
                     owed_sat: row.get(5)?,
                     created_at: row.get(6)?,
+                    is_paid_before: row.get(7)?,
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)

@@ -111,7 +111,8 @@ impl AgentRow {
 
 pub(super) struct PurchaseRow {
     pub(super) when: Moment,
-    pub(super) what: String,
+    pub(super) host: String,
+    pub(super) path: String,
     pub(super) rail: RailMark,
     pub(super) price: String,
     pub(super) fee: String,
@@ -124,10 +125,12 @@ pub(super) struct PurchaseRow {
 
 impl PurchaseRow {
     pub(super) fn new(purchase: Purchase, now: u64) -> Self {
+        let (host, path) = host_and_path(&purchase.endpoint);
         Self {
             is_open: purchase.outcome != "delivered",
             when: Moment::before(purchase.created_at, now),
-            what: purchase.endpoint,
+            host,
+            path,
             rail: view::rail_mark(&purchase.rail),
             price: msats(purchase.price_msat),
             fee: msats(purchase.fee_msat),
@@ -135,6 +138,26 @@ impl PurchaseRow {
             duration: view::duration(purchase.duration_ms),
             decision: purchase.decision,
         }
+    }
+}
+
+/// Splits an address into what differs between sellers and what is called there.
+fn host_and_path(endpoint: &str) -> (String, String) {
+    let rest = endpoint
+        .split_once("://")
+        .map_or(endpoint, |(_, rest)| rest);
+    match rest.split_once('/') {
+        Some((host, path)) => (host.to_owned(), format!("/{path}")),
+        None => (rest.to_owned(), "/".to_owned()),
+    }
+}
+
+/// Returns what a paid call brought: a payment is counted at its first call.
+pub(super) fn brought_msat(call: &RecentCall) -> u64 {
+    if call.is_paid_before {
+        0
+    } else {
+        call.price_msat
     }
 }
 
@@ -152,8 +175,12 @@ impl CallRow {
     pub(super) fn new(call: RecentCall, now: u64) -> Self {
         Self {
             when: Moment::before(call.created_at, now),
-            rail: view::rail_mark(&call.rail),
-            price: msats(call.price_msat),
+            rail: view::rail_mark(if call.is_paid_before {
+                "l402-cached"
+            } else {
+                &call.rail
+            }),
+            price: msats(brought_msat(&call)),
             given_back: whole_sats(call.owed_sat),
             outcome: call_outcome(&call.state),
             agent: call.agent,
@@ -283,6 +310,14 @@ mod tests {
             .collect();
         assert_eq!(seen, [(0, 0, 28), (8, 14, 14), (16, 26, 2)]);
         assert_eq!(bars[0].class, "bad");
+    }
+
+    #[test]
+    fn an_address_is_shown_in_two_parts() {
+        let split = |endpoint| host_and_path(endpoint);
+
+        assert_eq!(split("https://h:1/a/x"), ("h:1".into(), "/a/x".into()));
+        assert_eq!(split("h"), ("h".into(), "/".into()));
     }
 
     #[test]
