@@ -5,6 +5,7 @@
 //! process, however that ends, and the file stays.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -22,6 +23,7 @@ pub(super) fn take(data_dir: &Path) -> anyhow::Result<File> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&path)
         .with_context(|| format!("open {}", path.display()))?;
     match file.try_lock() {

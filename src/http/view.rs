@@ -32,7 +32,8 @@ impl ListingView {
             price: match max_cost {
                 Some(price) => price.to_string(),
                 None if row.price_text.is_empty() => "not said".to_owned(),
-                None => row.price_text,
+                // In its own words, and marked as such: it is no price we could pay.
+                None => format!("says “{}”", row.price_text),
             },
             rails: rail_marks(&row.rails),
             seller_short: short(&row.seller),

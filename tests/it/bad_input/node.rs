@@ -138,7 +138,7 @@ impl Node {
         assert!(stored.len() <= 3);
         let (status, page) = self.page("/").await;
         assert_eq!(status, 200);
-        assert!(page.contains("What agents sell"));
+        assert!(page.contains("id=\"market\""));
         self.books().await;
     }
 
