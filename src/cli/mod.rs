@@ -98,14 +98,31 @@ impl Context {
     }
 }
 
+/// Runs the command of this process and returns its exit code.
+///
+/// The runtime is started here and not in the program's file: whoever polls the
+/// command compiles all of it, and the library has done so for its tests already.
+pub fn main() -> std::process::ExitCode {
+    crate::client::install_tls_provider();
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            // Nobody is left to tell when standard error is closed.
+            let _ = writeln!(err, "error: cannot start the runtime: {error}");
+            return std::process::ExitCode::FAILURE;
+        }
+    };
+    let arguments = std::env::args_os().collect();
+    runtime.block_on(run(arguments, &mut out, &mut err)).into()
+}
+
 /// Runs the command that `arguments` name (the program's name first) and returns
 /// the exit code. Data goes to `out`, messages to `err`.
-pub async fn run<I, A>(arguments: I, out: &mut dyn Write, err: &mut dyn Write) -> u8
-where
-    I: IntoIterator<Item = A>,
-    A: Into<OsString> + Clone,
-{
-    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+async fn run(arguments: Vec<OsString>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     // The parser stops at the first fault, so it does not say whether JSON was asked for.
     let is_json = arguments.iter().any(|argument| argument == "--json");
     let parsed = match parse(arguments) {
