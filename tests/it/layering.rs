@@ -226,3 +226,22 @@ fn files_are_short_and_say_what_they_are_for() {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
+
+#[test]
+fn the_architecture_page_names_files_that_exist() {
+    let page = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let bases = ["", "src", "crates/paywall/src"].map(|base| root().join(base));
+    let named: Vec<&str> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.contains('/') || name.ends_with(".rs"))
+        .filter(|name| !name.contains(['…', ' ', ':', '*']) && !name.starts_with(['/', 'a']))
+        .collect();
+    assert!(named.len() > 40, "{named:?}");
+    let missing: Vec<&&str> = named
+        .iter()
+        .filter(|name| !bases.iter().any(|base| base.join(name).exists()))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
