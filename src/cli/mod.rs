@@ -129,7 +129,8 @@ async fn run(arguments: Vec<OsString>, out: &mut dyn Write, err: &mut dyn Write)
         Ok(parsed) => parsed,
         Err(error) => return refuse(&error, is_json, out, err),
     };
-    let is_node = matches!(parsed.command, Command::Up(_) | Command::Demo(_));
+    // The demo tells its story itself; log lines between would drown it.
+    let is_node = matches!(parsed.command, Command::Up(_));
     telemetry::init(if is_node {
         Verbosity::Node
     } else {
