@@ -43,7 +43,8 @@ fn demo_kill() {
     let mut kills = Vec::new();
     let mut recovered = 0;
     for _ in 0..rounds(10) {
-        let moment = Duration::from_millis(rng.random_range(50..full_run.as_millis() as u64 * 4 / 5));
+        let moment =
+            Duration::from_millis(rng.random_range(50..full_run.as_millis() as u64 * 4 / 5));
         let was_running = demo_process::kill_after(folder.path(), moment);
         let ended = demo_process::run_to_end(folder.path());
         demo_process::assert_conserved(&ended);

@@ -323,7 +323,11 @@ async fn buy(
     say.line(&format!(
         "{}: {} {}, {} + {} fee, {} ms",
         line.listing,
-        line.rail,
+        if line.rail.is_empty() {
+            "unpaid,"
+        } else {
+            &line.rail
+        },
         line.outcome,
         Msat::new(line.price_msat),
         Msat::new(line.fee_msat),
