@@ -1,12 +1,15 @@
 //! `feria demo`: the whole market in one process, with play money.
 
+#[cfg(feature = "sandbox")]
 use std::io::Write;
 use std::path::PathBuf;
+#[cfg(feature = "sandbox")]
 use std::time::Duration;
 
 use clap::Args;
 
 use super::Output;
+#[cfg(feature = "sandbox")]
 use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
 
