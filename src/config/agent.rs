@@ -45,6 +45,29 @@ pub struct AgentConfig {
     /// How long an L402 credential is good, in seconds. Default 3600.
     #[serde(default = "default_valid_secs")]
     pub valid_secs: u64,
+    /// When a call counts as delivered: `head`, when the answer begins, or
+    /// `body-end`, when its last byte is there. Default `head`.
+    #[serde(default)]
+    pub commit: CommitRule,
+    /// What one Lightning payment of a metered agent buys, such as `500sat`: each
+    /// answer then says what it cost, at most `price`. Default `0sat`: not metered.
+    #[serde(default, with = "units::msat")]
+    pub metered_deposit: Msat,
+    /// The header, or with `body-end` the trailer, in which a metered upstream says
+    /// the cost in millisatoshi. Default `x-cost-msat`.
+    #[serde(default = "default_cost_header")]
+    pub cost_header: String,
+}
+
+/// When a call counts as delivered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommitRule {
+    /// When the answer begins, and a short one when all of it is there.
+    #[default]
+    Head,
+    /// When the last byte of the answer is there.
+    BodyEnd,
 }
 
 fn default_capability() -> String {
@@ -67,6 +90,10 @@ fn default_uses() -> u32 {
     1
 }
 
+fn default_cost_header() -> String {
+    "x-cost-msat".to_owned()
+}
+
 fn default_valid_secs() -> u64 {
     3_600
 }
@@ -87,6 +114,9 @@ impl AgentConfig {
             rails: default_rails(),
             uses: default_uses(),
             valid_secs: default_valid_secs(),
+            commit: CommitRule::default(),
+            metered_deposit: Msat::ZERO,
+            cost_header: default_cost_header(),
         }
     }
 
@@ -217,6 +247,17 @@ impl AgentConfig {
                 .any(|rail| rail != "l402" && rail != "nut24")
         {
             return Err(("rails", "choose from \"l402\" and \"nut24\"".to_owned()));
+        }
+        if self.metered_deposit != Msat::ZERO && self.metered_deposit < self.price {
+            let reason = "a deposit pays for at least one call: at least the price, or 0sat";
+            return Err(("metered_deposit", reason.to_owned()));
+        }
+        if self.metered_deposit != Msat::ZERO && self.uses != 1 {
+            let reason = "a metered payment buys what its deposit covers: leave uses out";
+            return Err(("uses", reason.to_owned()));
+        }
+        if http::HeaderName::from_bytes(self.cost_header.as_bytes()).is_err() {
+            return Err(("cost_header", "write the name of an HTTP header".to_owned()));
         }
         if self.uses == 0 || self.valid_secs == 0 {
             return Err(("uses", "uses and valid_secs are above 0".to_owned()));

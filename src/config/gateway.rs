@@ -26,6 +26,10 @@ pub struct GatewayConfig {
     pub vault_max_age_secs: u64,
     /// Challenges with an invoice that one address gets per minute. Default 60.
     pub challenges_per_minute: u32,
+    /// How long an address gets its last unpaid challenge of a route again instead of
+    /// a new invoice, in seconds. Two payers behind one address share it, and only one
+    /// can pay it. Default 0: each challenge is new.
+    pub invoice_reuse_secs: u64,
 }
 
 impl Default for GatewayConfig {
@@ -39,6 +43,7 @@ impl Default for GatewayConfig {
             vault_cap: Sat::new(5_000),
             vault_max_age_secs: 300,
             challenges_per_minute: 60,
+            invoice_reuse_secs: 0,
         }
     }
 }

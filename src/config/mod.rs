@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 pub use admin::AdminConfig;
-pub use agent::AgentConfig;
+pub use agent::{AgentConfig, CommitRule};
 pub use error::ConfigError;
 pub use gateway::GatewayConfig;
 pub use keys::{ACCESS_SECRET, NodeSeed, PAYWALL_SECRET};

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `routes` | which request is sold, and on what terms |
 //! | `charge` | how invoices are made and tokens swapped |
+//! | `credentials` | which credentials were used, and withdrawing them |
 //! | `paid_call` | the states of a call, and what a restart does with them |
 //! | `forward` | how a call reaches the upstream |
 //! | `refund` | how value goes back |
@@ -39,6 +40,7 @@ use crate::store::ledger::Ledger;
 use crate::wallet::{MintKeys, WalletError, Wallets};
 
 mod charge;
+mod credentials;
 mod forward;
 mod page;
 mod paid_call;
@@ -164,8 +166,9 @@ impl Gateway {
         let forward = Forward::new(http_client(patience)?, patience);
         let routes = Routes::default();
         routes.replace(parts.agents)?;
-        let (per_minute, kept_bytes) = (
+        let (per_minute, reuse_secs, kept_bytes) = (
             parts.config.challenges_per_minute,
+            parts.config.invoice_reuse_secs,
             parts.config.stored_response_max_bytes,
         );
         let core = Arc::new(Core {
@@ -189,6 +192,7 @@ impl Gateway {
                 core: Arc::clone(&core),
             }))
             .challenges_per_minute(per_minute)
+            .invoice_reuse_secs(reuse_secs)
             .kept_response_bytes(kept_bytes)
             .build();
         Ok(Self {

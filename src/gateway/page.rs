@@ -31,7 +31,10 @@ struct PayPage {
     detail: String,
     description: String,
     price: String,
-    uses: u32,
+    /// What one Lightning payment buys, in words.
+    bought: String,
+    /// Whether that is more than the one call that ecash buys.
+    buys_more: bool,
     valid: String,
     lightning: Option<Way>,
     cashu: Option<Way>,
@@ -81,7 +84,8 @@ impl QrPage {
             detail: view.refusal.detail(),
             description: terms.description.clone(),
             price: terms.price.to_string(),
-            uses: terms.uses,
+            bought: terms.bought_by_lightning(),
+            buys_more: terms.uses > 1 || terms.metered.is_some(),
             valid: span(terms.valid_secs),
             lightning: view.offers.invoice.as_ref().map(|invoice| Way {
                 // Upper case makes a smaller code.

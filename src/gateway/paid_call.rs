@@ -28,8 +28,8 @@
 //! retry; a swapped one is owed, and a refund is handed out with the answer.
 
 use feria_paywall::journal::{
-    CallId, Claim, Claimed, Journal, JournalError, PayOut, Payment, PaymentKey, Replay, RequestKey,
-    StoredResponse,
+    CallId, Claim, Claimed, Delivered, Journal, JournalError, PayOut, Payment, PaymentKey, Replay,
+    RequestKey, StoredResponse,
 };
 
 use super::{Core, GatewayError};
@@ -99,13 +99,13 @@ impl Journal for Core {
     async fn commit(
         &self,
         call: &CallId,
-        response: Option<StoredResponse>,
+        delivered: Delivered,
     ) -> Result<Option<PayOut>, JournalError> {
         crash::point("gateway.after_forward");
         let now = self.now();
         let change = self
             .ledger
-            .commit_call(call.clone(), response, self.keep_until(), now)
+            .commit_call(call.clone(), delivered, self.keep_until(), now)
             .await
             .map_err(fault)?;
         crash::point("gateway.after_commit");

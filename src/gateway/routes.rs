@@ -6,14 +6,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use feria_paywall::price::{EcashTerms, Pricing, Terms};
+use feria_paywall::amount::Msat;
+use feria_paywall::price::{CommitAt, EcashTerms, Metered, Pricing, Terms};
 use http::request::Parts;
-use http::{Method, Uri};
+use http::{HeaderName, Method, Uri};
 use parking_lot::RwLock;
 use url::Url;
 
 use super::{Core, GatewayError};
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, CommitRule};
 
 /// One priced endpoint.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(super) struct Route {
     agent: AgentConfig,
     method: Method,
     upstream: Url,
+    metered: Option<Metered>,
 }
 
 /// Put into a request's extensions once it has been matched.
@@ -96,9 +98,16 @@ impl Route {
         if agent.name.is_empty() || agent.name.contains([',', ':', '=', '/']) {
             return Err(invalid("name"));
         }
+        let cost_header =
+            HeaderName::try_from(agent.cost_header.as_str()).map_err(|_| invalid("cost_header"))?;
+        let metered = (agent.metered_deposit > Msat::ZERO).then_some(Metered {
+            deposit: agent.metered_deposit,
+            cost_header,
+        });
         Ok(Self {
             method,
             upstream,
+            metered,
             agent,
         })
     }
@@ -154,6 +163,11 @@ impl Pricing for Core {
             },
             price: agent.price,
             uses: agent.uses.max(1),
+            metered: route.metered.clone(),
+            commit: match agent.commit {
+                CommitRule::Head => CommitAt::Head,
+                CommitRule::BodyEnd => CommitAt::BodyEnd,
+            },
             valid_secs: agent.valid_secs,
             invoice_expiry_secs: self.config.invoice_expiry_secs,
             lightning: sells("l402") && self.lightning.is_some(),
@@ -183,8 +197,6 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use feria_paywall::amount::Msat;
-
     use super::*;
 
     fn routes(path: &str) -> Routes {

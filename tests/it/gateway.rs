@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use self::shop::{Answer, Mode, Shop, l402, paid};
 
+mod metered;
 mod refused;
 mod shop;
 

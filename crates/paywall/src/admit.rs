@@ -100,7 +100,7 @@ async fn lightning(
         payment,
         now: shared.now(),
     };
-    claimed(shared, claim, used_up.clone())
+    claimed(shared, terms, claim, used_up.clone())
         .await?
         .ok_or(used_up)
 }
@@ -125,14 +125,16 @@ fn verify(
             Err(_) => Refusal::BadCredential("The macaroon was not issued here, or was changed."),
             Ok(verified) => match check(&verified, preimage, &call) {
                 Verdict::Accepted {
-                    uses,
+                    limits,
                     payment_hash,
                     token_id,
                 } => {
                     return Ok(Payment::L402 {
                         payment_hash,
                         token_id,
-                        uses,
+                        paid: terms.invoice_amount(),
+                        cost: terms.cost_of_call(),
+                        limits,
                     });
                 }
                 verdict => refusal_of(&verdict),
@@ -165,19 +167,32 @@ fn refusal_of(verdict: &Verdict) -> Refusal {
 /// `None` means that the token must be swapped first.
 pub(crate) async fn claimed(
     shared: &Shared,
+    terms: &Terms,
     claim: Claim,
     used: Refusal,
 ) -> Result<Option<Admission>, Refusal> {
-    let (key, rail) = (claim.payment.key(), claim.payment.rail());
+    let (key, rail, price) = (claim.payment.key(), claim.payment.rail(), claim.price);
+    let payment_hash = match &claim.payment {
+        Payment::L402 { payment_hash, .. } => Some(*payment_hash),
+        Payment::Offline(_) | Payment::Swapped(_) => None,
+    };
     let request = claim.request.clone();
     let answer = shared.journal.claim(claim).await.map_err(unavailable)?;
     match answer {
-        Claimed::New { call, remaining } => Ok(Some(Admission::Call(OpenCall {
-            id: call,
-            rail,
-            remaining,
-            is_underpaid: false,
-        }))),
+        Claimed::New { call, remaining } => {
+            if let Some(payment_hash) = payment_hash {
+                shared.reuse.forget(&payment_hash);
+            }
+            Ok(Some(Admission::Call(OpenCall {
+                id: call,
+                rail,
+                remaining,
+                price,
+                cost_header: terms.metered.as_ref().map(|m| m.cost_header.clone()),
+                commit: terms.commit,
+                is_underpaid: false,
+            })))
+        }
         Claimed::UsedUp | Claimed::AlreadySpent => {
             let found = kept(shared, key, &request, false, used.clone()).await?;
             found

@@ -2,13 +2,15 @@
 //!
 //! Nothing is held back for it. A response longer than the limit streams through
 //! and is not kept; a shorter one is kept before its last frame goes out, so a
-//! client that has seen the end can rely on the copy.
+//! client that has seen the end can rely on the copy. A call that is decided at
+//! the end of its answer is decided before the last frame goes out, too.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
@@ -95,56 +97,119 @@ pub(crate) async fn read_all(mut body: Body, max_bytes: usize) -> Result<Bytes, 
     Ok(read.freeze())
 }
 
-/// What becomes of a captured body.
-type Keep = Box<dyn FnOnce(Bytes) -> BoxFuture<()> + Send>;
-/// Runs a task beside the request.
-type Spawn = Box<dyn FnOnce(BoxFuture<()>) + Send>;
+/// How a watched body ended.
+pub(crate) enum Ending {
+    /// All of it was there.
+    Whole {
+        /// A copy, unless it is too long to be kept.
+        copy: Option<Bytes>,
+        /// What followed the body.
+        trailers: Option<HeaderMap>,
+    },
+    /// Its sender broke off.
+    Broken,
+}
 
-/// Wraps a response body of unknown length: when it ends within `max_bytes`,
-/// `keep` gets a copy before the last frame goes out. When the client leaves
-/// early, the rest is read beside it, started with `spawn`.
-pub(crate) fn captured(body: Body, max_bytes: usize, keep: Keep, spawn: Spawn) -> Body {
-    Body::new(CapturedBody {
+/// What is done at the end of a watched body, before its last frame goes out.
+pub(crate) type AtEnd = Box<dyn FnOnce(Ending) -> BoxFuture<()> + Send>;
+/// Runs a task beside the request.
+pub(crate) type Spawn = Box<dyn FnOnce(BoxFuture<()>) + Send>;
+
+/// What a watched body is watched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// A copy: a body longer than the limit streams on unwatched.
+    Copy,
+    /// Its end, however long it is.
+    End,
+}
+
+/// Watches a response body of unknown length: `at_end` learns how it ended before
+/// the last frame goes out. When the client leaves early, the rest is read beside
+/// it, started with `spawn`.
+pub(crate) fn watched(
+    body: Body,
+    watch: Watch,
+    max_bytes: usize,
+    at_end: AtEnd,
+    spawn: Spawn,
+) -> Body {
+    Body::new(WatchedBody {
         inner: Some(body),
-        capture: Some((BytesMut::new(), keep, spawn)),
-        max_bytes,
-        keeping: None,
+        watcher: Some(Watcher {
+            watch,
+            copy: Some(BytesMut::new()),
+            trailers: None,
+            max_bytes,
+            at_end,
+        }),
+        spawn: Some(spawn),
+        ending: None,
         last: None,
     })
 }
 
-struct CapturedBody {
+struct Watcher {
+    watch: Watch,
+    /// `None` once the body is too long.
+    copy: Option<BytesMut>,
+    trailers: Option<HeaderMap>,
+    max_bytes: usize,
+    at_end: AtEnd,
+}
+
+impl Watcher {
+    /// Notes `frame`. Returns false once there is nothing left to watch for.
+    fn note(&mut self, frame: &Frame<Bytes>) -> bool {
+        if let Some(trailers) = frame.trailers_ref() {
+            self.trailers = Some(trailers.clone());
+        }
+        if let (Some(data), Some(copy)) = (frame.data_ref(), &mut self.copy) {
+            if copy.len() + data.len() > self.max_bytes {
+                self.copy = None;
+            } else {
+                copy.extend_from_slice(data);
+            }
+        }
+        self.watch == Watch::End || self.copy.is_some()
+    }
+
+    fn whole(self) -> BoxFuture<()> {
+        (self.at_end)(Ending::Whole {
+            copy: self.copy.map(BytesMut::freeze),
+            trailers: self.trailers,
+        })
+    }
+
+    fn broken(self) -> BoxFuture<()> {
+        (self.at_end)(Ending::Broken)
+    }
+
+    /// Reads what the client did not wait for.
+    async fn read_on(mut self, mut rest: Body) {
+        while let Some(frame) = rest.frame().await {
+            match frame {
+                Ok(frame) if self.note(&frame) => {}
+                Ok(_) => return,
+                Err(_) => return self.broken().await,
+            }
+        }
+        self.whole().await;
+    }
+}
+
+struct WatchedBody {
     /// `None` once the body has ended or failed.
     inner: Option<Body>,
-    /// `None` once the copy was given up or is being kept.
-    capture: Option<(BytesMut, Keep, Spawn)>,
-    max_bytes: usize,
-    keeping: Option<BoxFuture<()>>,
-    /// The last frame, held until the copy is kept.
-    last: Option<Frame<Bytes>>,
+    /// `None` once nobody waits for the end any more.
+    watcher: Option<Watcher>,
+    spawn: Option<Spawn>,
+    ending: Option<BoxFuture<()>>,
+    /// The last frame or the error, held until the end is dealt with.
+    last: Option<Result<Frame<Bytes>, BoxError>>,
 }
 
-impl CapturedBody {
-    fn note(&mut self, frame: &Frame<Bytes>) {
-        let Some(data) = frame.data_ref() else { return };
-        let Some((copy, ..)) = &mut self.capture else {
-            return;
-        };
-        if copy.len() + data.len() > self.max_bytes {
-            self.capture = None;
-        } else {
-            copy.extend_from_slice(data);
-        }
-    }
-
-    fn start_keeping(&mut self) {
-        if let Some((copy, keep, _)) = self.capture.take() {
-            self.keeping = Some(keep(copy.freeze()));
-        }
-    }
-}
-
-impl HttpBody for CapturedBody {
+impl HttpBody for WatchedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -154,42 +219,45 @@ impl HttpBody for CapturedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         loop {
-            if let Some(keeping) = &mut this.keeping {
-                ready!(keeping.as_mut().poll(context));
-                this.keeping = None;
+            if let Some(ending) = &mut this.ending {
+                ready!(ending.as_mut().poll(context));
+                this.ending = None;
             }
             if let Some(last) = this.last.take() {
-                return Poll::Ready(Some(Ok(last)));
+                return Poll::Ready(Some(last));
             }
             let Some(inner) = &mut this.inner else {
                 return Poll::Ready(None);
             };
             match ready!(Pin::new(&mut *inner).poll_frame(context)) {
                 Some(Ok(frame)) => {
-                    let is_last = inner.is_end_stream();
-                    this.note(&frame);
+                    let is_last = inner.is_end_stream() || frame.is_trailers();
+                    let is_watched = this.watcher.as_mut().is_some_and(|w| w.note(&frame));
+                    if !is_watched {
+                        this.watcher = None;
+                    }
                     if !is_last {
                         return Poll::Ready(Some(Ok(frame)));
                     }
                     this.inner = None;
-                    this.last = Some(frame);
-                    this.start_keeping();
+                    this.last = Some(Ok(frame));
+                    this.ending = this.watcher.take().map(Watcher::whole);
                 }
                 Some(Err(error)) => {
                     this.inner = None;
-                    this.capture = None;
-                    return Poll::Ready(Some(Err(error)));
+                    this.last = Some(Err(error));
+                    this.ending = this.watcher.take().map(Watcher::broken);
                 }
                 None => {
                     this.inner = None;
-                    this.start_keeping();
+                    this.ending = this.watcher.take().map(Watcher::whole);
                 }
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_none() && self.last.is_none() && self.keeping.is_none()
+        self.inner.is_none() && self.last.is_none() && self.ending.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -199,22 +267,15 @@ impl HttpBody for CapturedBody {
     }
 }
 
-impl Drop for CapturedBody {
+impl Drop for WatchedBody {
     fn drop(&mut self) {
-        let keeping = self.keeping.take();
-        match (self.inner.take(), self.capture.take()) {
-            (Some(inner), Some((mut copy, keep, spawn))) => {
-                let left = self.max_bytes.saturating_sub(copy.len());
-                spawn(Box::pin(async move {
-                    if let Ok(rest) = read_all(inner, left).await {
-                        copy.extend_from_slice(&rest);
-                        keep(copy.freeze()).await;
-                    }
-                }));
-            }
-            // The copy is on its way into the journal: without a runner it is lost,
-            // which costs the client a repeat and no money.
-            _ => drop(keeping),
+        let task = match (self.ending.take(), self.inner.take(), self.watcher.take()) {
+            (Some(ending), ..) => ending,
+            (None, Some(rest), Some(watcher)) => Box::pin(watcher.read_on(rest)),
+            _ => return,
+        };
+        if let Some(spawn) = self.spawn.take() {
+            spawn(task);
         }
     }
 }

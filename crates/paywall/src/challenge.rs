@@ -25,6 +25,10 @@ pub const X_CASHU: HeaderName = HeaderName::from_static("x-cashu");
 pub const PAYMENT_RECEIPT: HeaderName = HeaderName::from_static("payment-receipt");
 /// Says how many calls the credential is still good for.
 pub const USES_REMAINING: HeaderName = HeaderName::from_static("x-uses-remaining");
+/// Says how much of a metered or narrowed credential is left, in millisatoshi.
+pub const BALANCE_MSAT: HeaderName = HeaderName::from_static("x-balance-msat");
+/// Says what a metered call cost, in millisatoshi.
+pub const COST_MSAT: HeaderName = HeaderName::from_static("x-cost-msat");
 /// Says how a token was taken: `offline`, or `swap` at its mint.
 pub const SETTLEMENT: HeaderName = HeaderName::from_static("feria-settlement");
 /// Says the price to a `HEAD` request, in millisatoshi.
@@ -32,7 +36,7 @@ pub const PRICE_MSAT: HeaderName = HeaderName::from_static("x-price-msat");
 
 /// The headers a page in a browser may read.
 pub(crate) const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "WWW-Authenticate, X-Cashu, Payment-Receipt, Feria-Settlement, Retry-After, X-Uses-Remaining, X-Price-Msat, Link",
+    "WWW-Authenticate, X-Cashu, Payment-Receipt, Feria-Settlement, Retry-After, X-Uses-Remaining, X-Balance-Msat, X-Cost-Msat, X-Price-Msat, Link",
 );
 
 /// The ways to pay that one 402 offers.
@@ -224,7 +228,8 @@ fn problem(view: &ChallengeView<'_>) -> serde_json::Value {
         "price_msat": terms.price.as_u64(),
         "terms": {
             "description": terms.description,
-            "uses": terms.uses,
+            "uses": terms.metered.is_none().then_some(terms.uses),
+            "balance_msat": terms.metered.as_ref().map(|_| terms.invoice_amount().as_u64()),
             "valid_until": terms.valid_until(view.now),
             "refund": refund_rule(),
             "mints": ecash.map_or(&[][..], |ecash| &ecash.mints),
@@ -247,13 +252,13 @@ const fn refund_rule() -> &'static str {
 fn markdown(view: &ChallengeView<'_>) -> String {
     let terms = view.terms;
     let mut text = format!(
-        "# {} {}\n\n{}\n\n- price: {} ({} msat)\n- buys: {} call(s) by Lightning, valid until {} (Unix time); one call by ecash\n- refund: {}\n",
+        "# {} {}\n\n{}\n\n- price: {} ({} msat)\n- buys: {} by Lightning, valid until {} (Unix time); one call by ecash\n- refund: {}\n",
         view.refusal.status().as_u16(),
         view.refusal.code(),
         view.refusal.detail(),
         terms.price,
         terms.price.as_u64(),
-        terms.uses,
+        terms.bought_by_lightning(),
         terms.valid_until(view.now),
         refund_rule(),
     );
@@ -297,12 +302,12 @@ impl ChallengePage for PlainPage {
         format!(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status} {price}</title>\
              <h1>{description}: {price}</h1><p>{detail}</p>\
-             <p>One Lightning payment buys {uses} call(s). {refund}</p>{offers}</html>",
+             <p>One Lightning payment buys {bought}. {refund}</p>{offers}</html>",
             status = view.refusal.status().as_u16(),
             price = terms.price,
             description = escape(&terms.description),
             detail = escape(&view.refusal.detail()),
-            uses = terms.uses,
+            bought = terms.bought_by_lightning(),
             refund = refund_rule(),
         )
     }

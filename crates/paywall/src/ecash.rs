@@ -59,13 +59,13 @@ pub(crate) async fn admit(
                 .map_err(|_| bad("malformed_token", "A proof of the token cannot be read."))?,
             ..paid.clone()
         });
-        let answer = claimed(shared, claim.clone(), already_spent()).await?;
+        let answer = claimed(shared, terms, claim.clone(), already_spent()).await?;
         if let Some(admission) = answer {
             return Ok(admission);
         }
     }
     let swapped = swap(shared, redeemer, &claim, &paid, client).await?;
-    claim_swapped(shared, claim, paid, swapped).await
+    claim_swapped(shared, terms, claim, paid, swapped).await
 }
 
 /// Checks what needs no mint, and returns the mint as the terms spell it.
@@ -179,6 +179,7 @@ async fn swap(
 /// Claims a call for a token that was swapped, now or before.
 async fn claim_swapped(
     shared: &Shared,
+    terms: &Terms,
     mut claim: Claim,
     paid: PaidToken,
     swapped: Swapped,
@@ -191,7 +192,7 @@ async fn claim_swapped(
     };
     let is_underpaid = net < claim.price.ceil_sat();
     claim.payment = Payment::Swapped(PaidToken { net, ..paid });
-    match claimed(shared, claim, already_spent()).await? {
+    match claimed(shared, terms, claim, already_spent()).await? {
         Some(Admission::Call(mut call)) => {
             call.is_underpaid = is_underpaid;
             Ok(Admission::Call(call))

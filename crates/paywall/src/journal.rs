@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::amount::{Msat, Sat};
+use crate::l402::{Limit, Remaining};
 use crate::payment::PaymentHash;
 
 /// Names one paid call; the value of the `Payment-Receipt` header. Not a secret.
@@ -100,8 +101,12 @@ pub enum Payment {
         payment_hash: PaymentHash,
         /// Its macaroon.
         token_id: [u8; 32],
-        /// How many calls it is good for in all.
-        uses: u32,
+        /// What was paid for it.
+        paid: Msat,
+        /// What this call takes of a limit in money.
+        cost: Msat,
+        /// Each must have room for this call.
+        limits: Vec<Limit>,
     },
     /// A token that passed the strict check and was not shown to its mint.
     Offline(PaidToken),
@@ -152,10 +157,10 @@ pub enum Claimed {
     New {
         /// Its name from now on.
         call: CallId,
-        /// Calls left after this one; `None` for ecash, which buys one.
-        remaining: Option<u32>,
+        /// What is left after this one.
+        remaining: Remaining,
     },
-    /// Every use was claimed before.
+    /// Nothing is left of one of its limits.
     UsedUp,
     /// The seller withdrew this credential.
     Revoked,
@@ -165,6 +170,15 @@ pub enum Claimed {
     InProgress,
     /// Taking this token without its mint would leave too much at risk there.
     NeedsSwap,
+}
+
+/// What the service delivered.
+#[derive(Debug, Clone, Default)]
+pub struct Delivered {
+    /// The response, if it is short enough to be kept.
+    pub response: Option<StoredResponse>,
+    /// What the call cost by the service's own account, at most its price; `None` for its price.
+    pub cost: Option<Msat>,
 }
 
 /// Value to hand out: change, or a refund.
@@ -212,15 +226,17 @@ pub struct JournalError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 /// Claims payments once and remembers what became of the calls.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Claims one call for `claim.payment`, in one durable and atomic step.
+    /// Claims one call for `claim.payment`, in one durable and atomic step: it
+    /// takes of all its limits, or of none.
     async fn claim(&self, claim: Claim) -> Result<Claimed, JournalError>;
 
-    /// Records that the service answered with success, and the response if it is
-    /// short enough to be kept. Returns the change to hand out.
+    /// Records what the service delivered. What the call cost less than its price
+    /// is given back: to a limit in money, or in the change for ecash. Returns the
+    /// change to hand out.
     async fn commit(
         &self,
         call: &CallId,
-        response: Option<StoredResponse>,
+        delivered: Delivered,
     ) -> Result<Option<PayOut>, JournalError>;
 
     /// Keeps the response of a committed call whose body is complete only now.

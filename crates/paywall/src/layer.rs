@@ -8,6 +8,7 @@ use crate::challenge::{ChallengePage, PlainPage};
 use crate::journal::Journal;
 use crate::l402::Issuer;
 use crate::price::Pricing;
+use crate::reuse::Reuse;
 use crate::scheme::{InvoiceMaker, Redeemer, World};
 use crate::service::Paywall;
 use crate::throttle::Throttle;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) throttle: Throttle,
     /// Counts tokens that were sent to a mint and turned out bad.
     pub(crate) bad_tokens: Throttle,
+    pub(crate) reuse: Reuse,
     pub(crate) kept_response_bytes: usize,
 }
 
@@ -72,6 +74,7 @@ impl PaywallLayer {
                 page: Arc::new(PlainPage),
                 throttle: Throttle::new(0),
                 bad_tokens: Throttle::new(0),
+                reuse: Reuse::new(0),
                 kept_response_bytes: DEFAULT_KEPT_RESPONSE_BYTES,
             },
             challenges_per_minute: DEFAULT_CHALLENGES_PER_MINUTE,
@@ -106,6 +109,15 @@ impl PaywallBuilder {
     #[must_use]
     pub const fn challenges_per_minute(mut self, challenges: u32) -> Self {
         self.challenges_per_minute = challenges;
+        self
+    }
+
+    /// Gives a client the last unpaid challenge of a route again for so many seconds,
+    /// without a new invoice; 0, the default, makes each challenge new. Two payers
+    /// behind one address share it then, and only one can pay.
+    #[must_use]
+    pub fn invoice_reuse_secs(mut self, secs: u64) -> Self {
+        self.shared.reuse = Reuse::new(secs);
         self
     }
 

@@ -16,7 +16,7 @@
 //!
 //! use feria_paywall::amount::Msat;
 //! use feria_paywall::layer::PaywallLayer;
-//! use feria_paywall::price::Terms;
+//! use feria_paywall::price::{CommitAt, Terms};
 //! use feria_paywall::testing::{MemoryJournal, MemoryWorld};
 //!
 //! let world = Arc::new(MemoryWorld::at(1_700_000_000));
@@ -27,6 +27,8 @@
 //!         description: "Translates a text".into(),
 //!         price: Msat::new(21_000),
 //!         uses: 1,
+//!         metered: None,
+//!         commit: CommitAt::Head,
 //!         valid_secs: 3_600,
 //!         invoice_expiry_secs: 600,
 //!         lightning: true,
@@ -86,4 +88,5 @@ mod capture;
 mod offer;
 mod paid;
 mod replay;
+mod reuse;
 mod throttle;

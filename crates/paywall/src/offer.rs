@@ -7,6 +7,7 @@ use crate::challenge::Offers;
 use crate::l402::{Challenge, Identifier, Terms as MacaroonTerms};
 use crate::layer::Shared;
 use crate::price::Terms;
+use crate::reuse::{Remembered, ReuseKey};
 use crate::scheme::{ChallengeInvoice, InvoiceMaker};
 use crate::verdict::{Refusal, Unavailable};
 
@@ -25,14 +26,10 @@ pub(crate) async fn make(
         ..Offers::default()
     };
     if let Some(invoices) = shared.invoices.as_deref().filter(|_| terms.lightning) {
-        shared
-            .throttle
-            .take(client, shared.world.now_millis())
-            .map_err(|retry_after| Refusal::TooMany { retry_after })?;
-        match l402(shared, terms, invoices).await {
-            Some((value, invoice)) => {
-                offers.l402 = Some(value);
-                offers.invoice = Some(invoice);
+        match lightning(shared, terms, invoices, client).await? {
+            Some(challenge) => {
+                offers.l402 = Some(challenge.l402);
+                offers.invoice = Some(challenge.invoice);
             }
             // Ecash still works without Lightning.
             None if offers.cashu.is_some() => {}
@@ -45,14 +42,38 @@ pub(crate) async fn make(
     Ok(offers)
 }
 
-async fn l402(
+/// Returns the client's last unpaid challenge while its window is open, or a new one.
+async fn lightning(
     shared: &Shared,
     terms: &Terms,
     invoices: &dyn InvoiceMaker,
-) -> Option<(String, String)> {
-    let amount = terms.price.ceil_sat().to_msat();
+    client: Option<IpAddr>,
+) -> Result<Option<Remembered>, Refusal> {
+    let amount = terms.invoice_amount();
+    let key = ReuseKey::new(client, &terms.service, &terms.capability, amount);
+    let now = shared.world.now_millis();
+    if let Some(known) = key.as_ref().and_then(|key| shared.reuse.find(key, now)) {
+        return Ok(Some(known));
+    }
+    shared
+        .throttle
+        .take(client, now)
+        .map_err(|retry_after| Refusal::TooMany { retry_after })?;
+    let challenge = l402(shared, terms, invoices).await;
+    if let (Some(key), Some(challenge)) = (key, &challenge) {
+        let expiry = terms.invoice_expiry_secs;
+        shared.reuse.insert(key, challenge.clone(), expiry, now);
+    }
+    Ok(challenge)
+}
+
+async fn l402(shared: &Shared, terms: &Terms, invoices: &dyn InvoiceMaker) -> Option<Remembered> {
     let made = invoices
-        .make_invoice(amount, &terms.description, terms.invoice_expiry_secs)
+        .make_invoice(
+            terms.invoice_amount(),
+            &terms.description,
+            terms.invoice_expiry_secs,
+        )
         .await;
     let invoice = match made {
         Ok(invoice) => invoice,
@@ -62,7 +83,11 @@ async fn l402(
         }
     };
     match issue(shared, terms, &invoice) {
-        Ok(value) => Some((value, invoice.bolt11)),
+        Ok(l402) => Some(Remembered {
+            l402,
+            invoice: invoice.bolt11,
+            payment_hash: invoice.payment_hash,
+        }),
         Err(error) => {
             tracing::error!(service = %terms.service, error, "No macaroon for a challenge");
             None
@@ -81,7 +106,8 @@ fn issue(shared: &Shared, terms: &Terms, invoice: &ChallengeInvoice) -> Result<S
         service: terms.service.clone(),
         capability: terms.capability.clone(),
         valid_until: Some(terms.valid_until(shared.now())),
-        uses: Some(terms.uses.max(1)),
+        uses: terms.metered.is_none().then_some(terms.uses.max(1)),
+        balance: terms.metered.as_ref().map(|_| terms.invoice_amount()),
         path_prefix: None,
     }
     .to_caveats()

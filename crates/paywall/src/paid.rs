@@ -1,4 +1,13 @@
 //! A claimed call: serve it, then commit or give the payment back.
+//!
+//! | answer of the service | commit at the head | commit at the body's end |
+//! |---|---|---|
+//! | 5xx, no answer, panic | given back | given back |
+//! | short body, whole | committed, then sent | the same |
+//! | short body that breaks off | given back, 502 | the same |
+//! | long body, whole | committed at the head | committed before the last frame |
+//! | long body that breaks off | committed | given back; the payer sees the break |
+//! | client leaves meanwhile | committed | read to its end, then decided |
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -6,15 +15,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_LENGTH};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
 
-use crate::capture::{BodyHash, ReadFault, captured, hashed, read_all};
-use crate::challenge::{EXPOSED, PAYMENT_RECEIPT, SETTLEMENT, USES_REMAINING, X_CASHU, answer};
-use crate::journal::{CallId, PayOut, StoredResponse};
+use crate::amount::Msat;
+use crate::capture::{BodyHash, Ending, ReadFault, Watch, hashed, read_all, watched};
+use crate::challenge::{
+    BALANCE_MSAT, COST_MSAT, EXPOSED, PAYMENT_RECEIPT, SETTLEMENT, USES_REMAINING, X_CASHU, answer,
+};
+use crate::journal::{CallId, Delivered, PayOut, StoredResponse};
+use crate::l402::Remaining;
 use crate::layer::Shared;
+use crate::price::CommitAt;
 use crate::service::{Body, Forward};
 use crate::verdict::Outcome;
 
@@ -23,7 +37,12 @@ use crate::verdict::Outcome;
 pub(crate) struct OpenCall {
     pub(crate) id: CallId,
     pub(crate) rail: &'static str,
-    pub(crate) remaining: Option<u32>,
+    pub(crate) remaining: Remaining,
+    /// What was claimed for it.
+    pub(crate) price: Msat,
+    /// Where the service says what a metered call cost.
+    pub(crate) cost_header: Option<HeaderName>,
+    pub(crate) commit: CommitAt,
     /// The token turned out to be worth less than the price: serve nothing, give it back.
     pub(crate) is_underpaid: bool,
 }
@@ -33,6 +52,22 @@ pub(crate) struct OpenCall {
 enum Failure {
     Upstream(Option<StatusCode>),
     Underpaid,
+}
+
+impl OpenCall {
+    /// Returns what a metered call cost, as `headers` say it; `None` for a fixed price.
+    fn cost(&self, headers: &HeaderMap) -> Option<Msat> {
+        let said = headers.get(self.cost_header.as_ref()?);
+        let cost = said
+            .and_then(|value| value.to_str().ok())
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|text| text.parse().ok())
+            .map(Msat::new);
+        if cost.is_none_or(|cost| cost > self.price) {
+            tracing::warn!(call.id = %self.id, "A metered service named no cost within the price: the price is charged");
+        }
+        Some(cost.unwrap_or(self.price).min(self.price))
+    }
 }
 
 /// Serves `call` with `forward` and decides it.
@@ -58,21 +93,23 @@ pub(crate) async fn run(
     }
 }
 
-/// Commits `call` and hands its response out.
+/// Commits `call`, now or at the end of its answer, and hands its response out.
 async fn deliver(
     shared: Arc<Shared>,
-    call: OpenCall,
+    mut call: OpenCall,
     response: Response<Body>,
     hash: BodyHash,
 ) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     let limit = shared.kept_response_bytes;
-    let is_short = body
-        .size_hint()
-        .exact()
-        .is_some_and(|length| usize::try_from(length).is_ok_and(|length| length <= limit));
+    let length = body.size_hint().exact();
+    let is_short =
+        length.is_some_and(|length| usize::try_from(length).is_ok_and(|length| length <= limit));
+    if !is_short && call.commit == CommitAt::BodyEnd {
+        return deliver_at_end(&shared, call, parts, body, hash);
+    }
     // A short body is read before the commit: what breaks off in it was not delivered.
-    let (stored, body) = if is_short {
+    let (response, body) = if is_short {
         match read_all(body, limit).await {
             Ok(bytes) => (
                 keepable(&parts, bytes.clone(), &hash),
@@ -83,7 +120,7 @@ async fn deliver(
             }
         }
     } else {
-        let is_long = parts.headers.contains_key(CONTENT_LENGTH);
+        let is_long = length.is_some() || parts.headers.contains_key(CONTENT_LENGTH);
         let body = if is_long {
             body
         } else {
@@ -91,16 +128,11 @@ async fn deliver(
         };
         (None, body)
     };
-    let change = match shared.journal.commit(&call.id, stored).await {
-        Ok(change) => change,
-        // The payer has his answer; the next start finds the call open and gives
-        // the payment back, which is the seller's loss and not the payer's.
-        Err(error) => {
-            tracing::error!(call.id = %call.id, %error, "A delivered call was not committed");
-            None
-        }
-    };
-    mark(&mut parts.headers, &call.id, call.remaining);
+    let cost = call.cost(&parts.headers);
+    let change = commit(&shared, &call, Delivered { response, cost }).await;
+    call.give_back(cost);
+    mark(&mut parts.headers, &call.id, &call.remaining);
+    say_cost(&mut parts.headers, &call, cost);
     say_settlement(&mut parts.headers, call.rail);
     if let Some(change) = change
         && let Some(token) = hand_out(&shared, &call.id, &change).await
@@ -114,17 +146,115 @@ async fn deliver(
     Response::from_parts(parts, body)
 }
 
+/// Hands the response out and decides `call` when its last byte is there.
+fn deliver_at_end(
+    shared: &Arc<Shared>,
+    call: OpenCall,
+    mut parts: http::response::Parts,
+    body: Body,
+    hash: BodyHash,
+) -> Response<Body> {
+    let head = head_of(&parts);
+    mark(&mut parts.headers, &call.id, &call.remaining);
+    say_settlement(&mut parts.headers, call.rail);
+    parts.extensions.insert(Outcome::Paid {
+        call: call.id.clone(),
+        rail: call.rail,
+    });
+    let world = Arc::clone(&shared.world);
+    let ending = Arc::clone(shared);
+    let body = watched(
+        body,
+        Watch::End,
+        shared.kept_response_bytes,
+        Box::new(move |end| {
+            Box::pin(async move { decide(&ending, &call, &head, &hash, end).await })
+        }),
+        Box::new(move |task| world.spawn(task)),
+    );
+    Response::from_parts(parts, body)
+}
+
+/// Decides a call whose answer has ended.
+async fn decide(
+    shared: &Shared,
+    call: &OpenCall,
+    head: &http::response::Parts,
+    hash: &BodyHash,
+    end: Ending,
+) {
+    match end {
+        Ending::Whole { copy, trailers } => {
+            let said = trailers
+                .as_ref()
+                .filter(|trailers| {
+                    let name = call.cost_header.as_ref();
+                    name.is_some_and(|name| trailers.contains_key(name))
+                })
+                .unwrap_or(&head.headers);
+            let delivered = Delivered {
+                cost: call.cost(said),
+                // Kept answers have no trailers: one that had some is not kept.
+                response: copy
+                    .filter(|_| trailers.is_none())
+                    .and_then(|bytes| keepable(head, bytes, hash)),
+            };
+            commit(shared, call, delivered).await;
+        }
+        Ending::Broken => {
+            tracing::info!(call.id = %call.id, "An answer broke off: its call is given back");
+            release(shared, call).await;
+        }
+    }
+}
+
+/// Commits `call`. Returns the change to hand out.
+async fn commit(shared: &Shared, call: &OpenCall, delivered: Delivered) -> Option<PayOut> {
+    match shared.journal.commit(&call.id, delivered).await {
+        Ok(change) => change,
+        // The payer has his answer; the next start finds the call open and gives
+        // the payment back, which is the seller's loss and not the payer's.
+        Err(error) => {
+            tracing::error!(call.id = %call.id, %error, "A delivered call was not committed");
+            None
+        }
+    }
+}
+
+/// Gives the payment of `call` back. Returns what is to be handed out for it.
+async fn release(shared: &Shared, call: &OpenCall) -> Option<PayOut> {
+    match shared.journal.release(&call.id).await {
+        Ok(owed) => owed,
+        Err(error) => {
+            tracing::error!(call.id = %call.id, %error, "A failed call was not released");
+            None
+        }
+    }
+}
+
+impl OpenCall {
+    /// Adds what a metered call cost less than its price to what is left.
+    fn give_back(&mut self, cost: Option<Msat>) {
+        if let (Some(cost), Some(left)) = (cost, &mut self.remaining.balance_msat) {
+            *left = left.saturating_add(self.price.saturating_sub(cost).as_u64());
+        }
+    }
+}
+
 /// Adds the headers of a paid answer.
-pub(crate) fn mark(headers: &mut HeaderMap, call: &CallId, remaining: Option<u32>) {
+pub(crate) fn mark(headers: &mut HeaderMap, call: &CallId, remaining: &Remaining) {
     // Only the paywall speaks about payments: a service cannot forge these.
-    headers.remove(X_CASHU);
-    headers.remove(USES_REMAINING);
-    headers.remove(SETTLEMENT);
+    for name in [X_CASHU, USES_REMAINING, BALANCE_MSAT, COST_MSAT, SETTLEMENT] {
+        headers.remove(name);
+    }
     if let Ok(receipt) = HeaderValue::from_str(&call.0) {
         headers.insert(PAYMENT_RECEIPT, receipt);
     }
-    if let Some(remaining) = remaining {
-        headers.insert(USES_REMAINING, HeaderValue::from(remaining));
+    if let Some(uses) = remaining.uses {
+        headers.insert(USES_REMAINING, HeaderValue::from(uses));
+    }
+    if let Some(balance_msat) = remaining.balance_msat {
+        headers.insert(BALANCE_MSAT, HeaderValue::from(balance_msat));
     }
     headers
         .entry(CACHE_CONTROL)
@@ -132,6 +262,14 @@ pub(crate) fn mark(headers: &mut HeaderMap, call: &CallId, remaining: Option<u32
     headers
         .entry(ACCESS_CONTROL_EXPOSE_HEADERS)
         .or_insert(EXPOSED);
+}
+
+/// Tells the payer what a metered call cost.
+fn say_cost(headers: &mut HeaderMap, call: &OpenCall, cost: Option<Msat>) {
+    if let (Some(name), Some(cost)) = (&call.cost_header, cost) {
+        headers.remove(name);
+        headers.insert(COST_MSAT, HeaderValue::from(cost.as_u64()));
+    }
 }
 
 /// Tells the payer of ecash how his token was taken.
@@ -158,6 +296,14 @@ fn keepable(parts: &http::response::Parts, body: Bytes, hash: &BodyHash) -> Opti
     })
 }
 
+/// Returns a copy of `parts` that can wait for the body.
+fn head_of(parts: &http::response::Parts) -> http::response::Parts {
+    let mut head = Response::new(()).into_parts().0;
+    head.status = parts.status;
+    head.headers = parts.headers.clone();
+    head
+}
+
 fn keep_while_streaming(
     shared: &Arc<Shared>,
     call: &CallId,
@@ -168,14 +314,20 @@ fn keep_while_streaming(
     let journal = Arc::clone(&shared.journal);
     let world = Arc::clone(&shared.world);
     let call = call.clone();
-    let mut head = Response::new(()).into_parts().0;
-    head.status = parts.status;
-    head.headers = parts.headers.clone();
-    captured(
+    let head = head_of(parts);
+    watched(
         body,
+        Watch::Copy,
         shared.kept_response_bytes,
-        Box::new(move |bytes| {
+        Box::new(move |end| {
             Box::pin(async move {
+                let Ending::Whole {
+                    copy: Some(bytes),
+                    trailers: None,
+                } = end
+                else {
+                    return;
+                };
                 let Some(response) = keepable(&head, bytes, &hash) else {
                     return;
                 };
@@ -190,13 +342,7 @@ fn keep_while_streaming(
 
 /// Gives the payment of `call` back and says so.
 async fn fail(shared: &Shared, call: &OpenCall, failure: Failure) -> Response<Body> {
-    let owed = match shared.journal.release(&call.id).await {
-        Ok(owed) => owed,
-        Err(error) => {
-            tracing::error!(call.id = %call.id, %error, "A failed call was not released");
-            None
-        }
-    };
+    let owed = release(shared, call).await;
     let refund = match &owed {
         Some(owed) => hand_out(shared, &call.id, owed).await,
         None => None,

@@ -1,5 +1,6 @@
 //! What a request costs, and what the payment buys.
 
+use http::header::HeaderName;
 use http::request::Parts;
 
 use crate::amount::Msat;
@@ -31,10 +32,16 @@ pub struct Terms {
     pub capability: String,
     /// One line for the invoice and the page.
     pub description: String,
-    /// What one payment costs. Invoices and ecash round up to whole satoshi.
+    /// What one payment costs; of a metered call, the most that it may cost.
+    /// Invoices and ecash round up to whole satoshi.
     pub price: Msat,
-    /// How many calls one Lightning payment buys; at least 1. An ecash payment buys one.
+    /// How many calls one Lightning payment buys; at least 1. An ecash payment
+    /// buys one, and a metered Lightning payment as many as its balance covers.
     pub uses: u32,
+    /// The service says after each call what it cost; `None` for a fixed price.
+    pub metered: Option<Metered>,
+    /// When a call counts as delivered.
+    pub commit: CommitAt,
     /// How long a credential stays good after its challenge. Seconds.
     pub valid_secs: u64,
     /// How long the invoice can be paid. Seconds.
@@ -45,6 +52,29 @@ pub struct Terms {
     pub ecash: Option<EcashTerms>,
     /// Values of `Link` headers, such as the OpenAPI document and the listing.
     pub links: Vec<String>,
+}
+
+/// When a call counts as delivered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CommitAt {
+    /// When the head of the answer is there, and the body too if it is short.
+    #[default]
+    Head,
+    /// When the last byte of the answer is there: an answer that breaks off is
+    /// not paid for. Change and refund then wait for `POST /v1/refund`, because
+    /// the head of the answer is long gone.
+    BodyEnd,
+}
+
+/// How a metered call is charged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metered {
+    /// What one Lightning payment buys: the balance that calls are taken from.
+    /// At least the price of one call.
+    pub deposit: Msat,
+    /// The header, or trailer, in which the service says what the call cost, in
+    /// millisatoshi. More than the price, or no number, counts as the price.
+    pub cost_header: HeaderName,
 }
 
 /// Which ecash is taken.
@@ -60,6 +90,38 @@ pub struct EcashTerms {
 }
 
 impl Terms {
+    /// Returns what the invoice of a challenge asks for.
+    #[must_use]
+    pub fn invoice_amount(&self) -> Msat {
+        let amount = match &self.metered {
+            Some(metered) => metered.deposit.max(self.price),
+            None => self.price,
+        };
+        amount.ceil_sat().to_msat()
+    }
+
+    /// Returns, in words, what one Lightning payment buys.
+    #[must_use]
+    pub fn bought_by_lightning(&self) -> String {
+        match (&self.metered, self.uses) {
+            (Some(_), _) => format!(
+                "a balance of {}, of which each call takes what it cost",
+                self.invoice_amount()
+            ),
+            (None, 0 | 1) => "one call".to_owned(),
+            (None, uses) => format!("{uses} calls"),
+        }
+    }
+
+    /// Returns what one call takes of a Lightning credential's limits in money.
+    #[must_use]
+    pub fn cost_of_call(&self) -> Msat {
+        match self.metered {
+            Some(_) => self.price,
+            None => Msat::new(self.price.as_u64().div_ceil(u64::from(self.uses.max(1)))),
+        }
+    }
+
     /// Returns when a credential issued at `now` expires. Unix seconds.
     #[must_use]
     pub const fn valid_until(&self, now: u64) -> u64 {

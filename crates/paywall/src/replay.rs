@@ -8,6 +8,7 @@ use crate::admit::kept;
 use crate::capture::{ReadFault, read_all};
 use crate::challenge::X_CASHU;
 use crate::journal::{PaymentKey, Replay, RequestKey};
+use crate::l402::Remaining;
 use crate::layer::Shared;
 use crate::paid::mark;
 use crate::service::Body;
@@ -56,7 +57,7 @@ pub(crate) async fn answer(
             response.headers_mut().append(name, value);
         }
     }
-    mark(response.headers_mut(), &call, None);
+    mark(response.headers_mut(), &call, &Remaining::default());
     if let (Some(change), Some(redeemer)) = (change, &shared.redeemer)
         && let Ok(token) = redeemer.pay_out(&call, &change).await
         && let Ok(token) = HeaderValue::try_from(token)

@@ -11,9 +11,10 @@ use async_trait::async_trait;
 
 use crate::amount::Msat;
 use crate::journal::{
-    CallId, Claim, Claimed, Journal, JournalError, PayOut, Payment, PaymentKey, Replay, RequestKey,
-    StoredResponse,
+    CallId, Claim, Claimed, Delivered, Journal, JournalError, PayOut, Payment, PaymentKey, Replay,
+    RequestKey, StoredResponse,
 };
+use crate::l402::{Limit, LimitUnit, Remaining};
 use crate::payment::{PaymentHash, Preimage};
 use crate::scheme::{BoxFuture, ChallengeInvoice, InvoiceError, InvoiceMaker, World};
 
@@ -122,36 +123,85 @@ pub struct MemoryJournal {
 
 #[derive(Debug, Default)]
 struct Book {
-    used: HashMap<PaymentKey, u32>,
-    calls: HashMap<CallId, (PaymentKey, RequestKey)>,
+    used: HashMap<([u8; 32], LimitUnit), u64>,
+    calls: HashMap<CallId, MemoryCall>,
     kept: Vec<(PaymentKey, RequestKey, CallId, StoredResponse)>,
+}
+
+/// A call, and what it took of which limits.
+#[derive(Debug, Clone)]
+struct MemoryCall {
+    payment: PaymentKey,
+    request: RequestKey,
+    taken: Vec<(Limit, u64)>,
+    is_open: bool,
+}
+
+impl Book {
+    /// Closes an open call and gives back what it took, but for `cost` of limits in money.
+    fn give_back(&mut self, call: &CallId, cost: Option<u64>) {
+        let Some(call) = self.calls.get_mut(call).filter(|call| call.is_open) else {
+            return;
+        };
+        call.is_open = false;
+        for (limit, taken) in &call.taken {
+            let kept = match (limit.unit, cost) {
+                (_, None) => 0,
+                (LimitUnit::Uses, Some(_)) => *taken,
+                (LimitUnit::Msat, Some(cost)) => cost.min(*taken),
+            };
+            if let Some(used) = self.used.get_mut(&(limit.key, limit.unit)) {
+                *used = used.saturating_sub(taken - kept);
+            }
+        }
+    }
 }
 
 #[async_trait]
 impl Journal for MemoryJournal {
     async fn claim(&self, claim: Claim) -> Result<Claimed, JournalError> {
         let key = claim.payment.key();
-        let Payment::L402 { uses, .. } = claim.payment else {
+        let Payment::L402 { limits, cost, .. } = claim.payment else {
             return Ok(Claimed::NeedsSwap);
         };
         let mut book = locked(&self.book);
-        let used = book.used.entry(key).or_default();
-        if *used >= uses {
-            return Ok(Claimed::UsedUp);
+        let mut remaining = Remaining::default();
+        let mut taken = Vec::new();
+        for limit in limits {
+            let takes = limit.taken_by_call(cost.as_u64());
+            let used = book.used.get(&(limit.key, limit.unit)).copied();
+            let used = used.unwrap_or(0).saturating_add(takes);
+            let Some(left) = limit.max.checked_sub(used) else {
+                return Ok(Claimed::UsedUp);
+            };
+            remaining.narrow(limit.unit, left);
+            taken.push((limit, takes));
         }
-        *used += 1;
-        let remaining = Some(uses - *used);
-        let call = CallId(format!("call-{}", book.calls.len()));
-        book.calls.insert(call.clone(), (key, claim.request));
-        Ok(Claimed::New { call, remaining })
+        for (limit, takes) in &taken {
+            *book.used.entry((limit.key, limit.unit)).or_default() += takes;
+        }
+        let id = CallId(format!("call-{}", book.calls.len()));
+        let call = MemoryCall {
+            payment: key,
+            request: claim.request,
+            taken,
+            is_open: true,
+        };
+        book.calls.insert(id.clone(), call);
+        Ok(Claimed::New {
+            call: id,
+            remaining,
+        })
     }
 
     async fn commit(
         &self,
         call: &CallId,
-        response: Option<StoredResponse>,
+        delivered: Delivered,
     ) -> Result<Option<PayOut>, JournalError> {
-        if let Some(response) = response {
+        let cost = delivered.cost.map_or(u64::MAX, Msat::as_u64);
+        locked(&self.book).give_back(call, Some(cost));
+        if let Some(response) = delivered.response {
             self.keep_response(call, response).await?;
         }
         Ok(None)
@@ -163,19 +213,15 @@ impl Journal for MemoryJournal {
         response: StoredResponse,
     ) -> Result<(), JournalError> {
         let mut book = locked(&self.book);
-        if let Some((key, request)) = book.calls.get(call).cloned() {
-            book.kept.push((key, request, call.clone(), response));
+        if let Some(known) = book.calls.get(call).cloned() {
+            let kept = (known.payment, known.request, call.clone(), response);
+            book.kept.push(kept);
         }
         Ok(())
     }
 
     async fn release(&self, call: &CallId) -> Result<Option<PayOut>, JournalError> {
-        let mut book = locked(&self.book);
-        if let Some((key, _)) = book.calls.get(call).cloned()
-            && let Some(used) = book.used.get_mut(&key)
-        {
-            *used = used.saturating_sub(1);
-        }
+        locked(&self.book).give_back(call, None);
         Ok(None)
     }
 

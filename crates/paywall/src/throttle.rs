@@ -92,7 +92,7 @@ impl Throttle {
 }
 
 /// Returns the address block that one customer of a network has: an IPv6 /64.
-fn block(address: IpAddr) -> IpAddr {
+pub(crate) fn block(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or_else(

@@ -9,7 +9,8 @@
 //! | `proofs` | `proofs`, and `agent_proofs` in memory | `wallet` |
 //! | `wallets` | `agent_wallets` | `wallet` |
 //! | `audit_chain` | `audit_chain` | `wallet` |
-//! | [`paid_calls`] | `paid_calls`, `l402_uses`, `revoked_credentials`, `accepted_proofs` | `gateway` |
+//! | [`paid_calls`] | `paid_calls`, `accepted_proofs` | `gateway` |
+//! | [`limits`] | `credential_limits`, `call_limits`, `used_credentials`, `revoked_credentials` | `gateway` |
 //! | [`receipts`] | `lightning_receipts`, `lightning_cursors` | `gateway` |
 //! | [`recent_calls`] | reads `paid_calls` | pages |
 //! | [`refunds`] | reads and settles what `paid_calls` owe | `gateway` |
@@ -40,6 +41,7 @@ pub(crate) mod audit_chain;
 pub mod call_responses;
 pub mod credentials;
 pub mod intents;
+pub mod limits;
 pub(crate) mod operations;
 pub mod paid_calls;
 pub mod postings;

@@ -6,11 +6,12 @@
 
 use feria_paywall::amount::{Msat, Sat};
 use feria_paywall::journal::{
-    CallId, Claim, Claimed, PaidToken, PayOut, Payment, PaymentKey, RequestKey, StoredResponse,
+    CallId, Claim, Claimed, Delivered, PaidToken, PayOut, Payment, PaymentKey, RequestKey,
 };
+use feria_paywall::l402::{Limit, Remaining};
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Account, Entry, EntryKind, Ledger, call_responses, receipts, vault};
+use super::{Account, Entry, EntryKind, Ledger, call_responses, limits, receipts, vault};
 use crate::store::StoreError;
 
 /// What a claim needs beside the [`Claim`] itself.
@@ -40,7 +41,7 @@ pub(super) struct Row {
     rail: String,
     pub(super) state: String,
     payment_key: Vec<u8>,
-    price: Sat,
+    price: Msat,
     mint: Option<String>,
     pub(super) net: Sat,
     refund_key: Option<String>,
@@ -61,15 +62,18 @@ impl Ledger {
             Payment::L402 {
                 payment_hash,
                 token_id,
-                uses,
+                paid,
+                cost,
+                limits,
             } => {
-                let claimed = claim_l402(transaction, &claim, &rules, token_id, *uses)?;
+                let claimed = claim_l402(transaction, &claim, &rules, token_id, limits, *cost)?;
                 if matches!(claimed, Claimed::New { .. }) {
+                    limits::note_use(transaction, &claim)?;
                     receipts::book_claim(
                         transaction,
                         payment_hash,
                         &claim.service,
-                        claim.price.ceil_sat().to_msat(),
+                        *paid,
                         &rules.lightning,
                         claim.now,
                     )?;
@@ -82,12 +86,12 @@ impl Ledger {
         .await
     }
 
-    /// Records that `call` was delivered, keeps `response` until `keep_until`, and
-    /// returns the change that is owed. A call that is not claimed stays as it is.
+    /// Records what `call` delivered and cost, keeps its response until `keep_until`,
+    /// and returns the change that is owed. A call that is not claimed stays as it is.
     pub(crate) async fn commit_call(
         &self,
         call: CallId,
-        response: Option<StoredResponse>,
+        delivered: Delivered,
         keep_until: u64,
         now: u64,
     ) -> Result<Option<PayOut>, StoreError> {
@@ -95,21 +99,27 @@ impl Ledger {
             let Some(row) = find_row(transaction, "id = ?1 AND state = 'claimed'", &call.0)? else {
                 return Ok(None);
             };
+            let cost = delivered.cost.unwrap_or(row.price).min(row.price);
             let change = match row.mint {
-                Some(_) => row.net.saturating_sub(row.price),
+                Some(_) => row.net.saturating_sub(cost.ceil_sat()),
                 None => Sat::ZERO,
             };
             transaction
                 .prepare_cached(
-                    "UPDATE paid_calls SET state = 'committed', owed_sat = ?2, updated_at = ?3 WHERE id = ?1",
+                    "UPDATE paid_calls SET state = 'committed', price_msat = ?2, owed_sat = ?3,
+                            updated_at = ?4
+                     WHERE id = ?1",
                 )?
-                .execute(params![row.id, change.as_u64(), now])?;
+                .execute(params![row.id, cost.as_u64(), change.as_u64(), now])?;
+            if delivered.cost.is_some() && row.mint.is_none() {
+                limits::settle(transaction, &row.id, cost)?;
+            }
             Entry::new(EntryKind::Refund, row.id.clone(), now)
                 .memo("change")
                 .debit(Account::income(&row.agent), change)
                 .credit(Account::owed(&row.agent), change)
                 .post(transaction)?;
-            if let Some(response) = response {
+            if let Some(response) = delivered.response {
                 call_responses::insert(transaction, &call, &response, keep_until)?;
             }
             Ok(row.pay_out(change))
@@ -150,21 +160,6 @@ impl Ledger {
         })
         .await
     }
-
-    /// Refuses the credential `token_id` from now on.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub async fn revoke_credential(&self, token_id: [u8; 32], now: u64) -> Result<(), StoreError> {
-        self.write("revoke a credential", move |transaction| {
-            transaction.execute(
-                "INSERT OR IGNORE INTO revoked_credentials (token_id, revoked_at) VALUES (?1, ?2)",
-                params![token_id, now],
-            )?;
-            Ok(())
-        })
-        .await
-    }
 }
 
 impl Row {
@@ -183,7 +178,8 @@ fn claim_l402(
     claim: &Claim,
     rules: &ClaimRules,
     token_id: &[u8; 32],
-    uses: u32,
+    limits: &[Limit],
+    cost: Msat,
 ) -> Result<Claimed, StoreError> {
     let is_revoked = transaction
         .prepare_cached("SELECT 1 FROM revoked_credentials WHERE token_id = ?1")?
@@ -197,15 +193,7 @@ fn claim_l402(
     {
         return Ok(known);
     }
-    let used: Option<u32> = transaction
-        .prepare_cached(
-            "INSERT INTO l402_uses (payment_hash, used) SELECT ?1, 1 WHERE ?2 > 0
-             ON CONFLICT (payment_hash) DO UPDATE SET used = used + 1 WHERE used < ?2
-             RETURNING used",
-        )?
-        .query_row(params![key.0, uses], |row| row.get(0))
-        .optional()?;
-    let Some(used) = used else {
+    let Some(remaining) = limits::left_after(transaction, limits, cost)? else {
         let is_served_now = transaction
             .prepare_cached(
                 "SELECT 1 FROM paid_calls
@@ -218,10 +206,12 @@ fn claim_l402(
             Claimed::UsedUp
         });
     };
+    // The call before its limits: their rows refer to it.
     insert_claimed(transaction, claim, &rules.call_id, None)?;
+    limits::take(transaction, &rules.call_id, &key.0, limits, cost)?;
     Ok(Claimed::New {
         call: CallId(rules.call_id.clone()),
-        remaining: Some(uses - used),
+        remaining,
     })
 }
 
@@ -284,7 +274,7 @@ fn claim_offline(
         .post(transaction)?;
     Ok(Claimed::New {
         call: CallId(rules.call_id.clone()),
-        remaining: None,
+        remaining: Remaining::default(),
     })
 }
 
@@ -334,7 +324,7 @@ fn reclaim(
     }
     Ok(Claimed::New {
         call: CallId(row.id),
-        remaining: None,
+        remaining: Remaining::default(),
     })
 }
 
@@ -348,10 +338,7 @@ fn release(
         params![row.id, now],
     )?;
     if row.rail == "l402" {
-        transaction.execute(
-            "UPDATE l402_uses SET used = used - 1 WHERE payment_hash = ?1 AND used > 0",
-            [&row.payment_key],
-        )?;
+        limits::give_back(transaction, &row.id, &row.payment_key)?;
         return Ok(None);
     }
     Entry::new(EntryKind::Refund, row.id.clone(), now)
@@ -447,7 +434,7 @@ fn find_row(
                 rail: row.get(2)?,
                 state: row.get(3)?,
                 payment_key: row.get(4)?,
-                price: Msat::new(row.get(5)?).ceil_sat(),
+                price: Msat::new(row.get(5)?),
                 mint: row.get(6)?,
                 net: Sat::new(row.get(7)?),
                 refund_key: row.get(8)?,

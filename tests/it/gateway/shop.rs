@@ -57,7 +57,11 @@ async fn serve(
         upstream.saw_payment.store(true, Ordering::SeqCst);
     }
     match upstream.mode.load(Ordering::SeqCst) {
-        0 => format!("answer {number} to {body}").into_response(),
+        0 => (
+            [("x-cost-msat", "30000")],
+            format!("answer {number} to {body}"),
+        )
+            .into_response(),
         1 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         _ => std::future::pending().await,
     }
@@ -95,6 +99,15 @@ pub(super) struct Shop {
 
 impl Shop {
     pub(super) async fn open(uses: u32, rails: &[&str]) -> Self {
+        Self::open_with(uses, rails, |_| {}).await
+    }
+
+    /// Opens a shop whose agent was changed by `change`.
+    pub(super) async fn open_with(
+        uses: u32,
+        rails: &[&str],
+        change: impl FnOnce(&mut AgentConfig),
+    ) -> Self {
         let clock = Arc::new(OffsetClock::default());
         let network = SimulatedNetwork::open(None, clock.clone(), Arc::new(SystemEntropy)).unwrap();
         network.faucet("bank", Sat::new(1_000_000).into()).unwrap();
@@ -118,6 +131,7 @@ impl Shop {
         agent.uses = uses;
         agent.path = "/v1/query".to_owned();
         agent.rails = rails.iter().map(|rail| (*rail).to_owned()).collect();
+        change(&mut agent);
         let gateway = Gateway::new(GatewayParts {
             config: GatewayConfig {
                 upstream_timeout_secs: 1,

@@ -5,14 +5,20 @@
 //! | `services` | `<name>:0[,<name>:0]` | good for one of these services |
 //! | `<name>_capabilities` | `a[,b]` | good for one of these capabilities |
 //! | `<name>_valid_until` | Unix seconds | not after this moment |
-//! | `uses` | number | calls that the payment buys in all |
+//! | `uses` | number | calls that the payment buys in all; added by a holder, calls that may be made with the narrowed copy |
+//! | `balance_msat` | number | a metered payment: what all calls together may cost |
+//! | `sats` | number | added by a holder: what calls with the narrowed copy may cost together |
 //! | `path_prefix` | `/v1` | only this path and those below it |
+//! | `note` | text | means nothing; tells two otherwise equal copies apart, which then count apart |
 //!
-//! All caveats of a macaroon must hold, so adding one can only narrow it.
+//! All caveats of a macaroon must hold, so adding one can only narrow it. What
+//! is counted is counted for each such caveat by itself ([`super::limit`]), so a
+//! holder can give a part of what he bought to somebody else, offline.
 
 use std::fmt;
 
 use super::macaroon::MacaroonError;
+use crate::amount::Msat;
 
 /// Longest caveat that is written or read, in bytes.
 pub const MAX_CAVEAT_BYTES: usize = 2_048;
@@ -84,8 +90,10 @@ pub struct Terms {
     pub capability: String,
     /// Unix seconds after which it is worthless.
     pub valid_until: Option<u64>,
-    /// Calls it is good for; `None` is one.
+    /// Calls it is good for; `None` is one, or any number within the balance.
     pub uses: Option<u32>,
+    /// What all calls together may cost, for a metered payment.
+    pub balance: Option<Msat>,
     /// The path, and those below it, that it opens; `None` for all.
     pub path_prefix: Option<String>,
 }
@@ -113,8 +121,13 @@ impl Terms {
                 valid_until.to_string(),
             )?);
         }
-        if let Some(uses) = self.uses {
+        // Always one counted caveat: a holder's would count as what was bought.
+        let uses = self.uses.or(self.balance.is_none().then_some(1));
+        if let Some(uses) = uses {
             caveats.push(Caveat::new("uses", uses.to_string())?);
+        }
+        if let Some(balance) = self.balance {
+            caveats.push(Caveat::new("balance_msat", balance.as_u64().to_string())?);
         }
         if let Some(path_prefix) = &self.path_prefix {
             caveats.push(Caveat::new("path_prefix", path_prefix)?);
@@ -136,6 +149,7 @@ mod tests {
             capability: "read".to_owned(),
             valid_until: Some(1_900_000_000),
             uses: Some(10),
+            balance: Some(Msat::new(5_000)),
             path_prefix: Some("/v1".to_owned()),
         };
 
@@ -148,7 +162,7 @@ mod tests {
 
         assert_eq!(
             text.join("|"),
-            "services=weather:0|weather_capabilities=read|weather_valid_until=1900000000|uses=10|path_prefix=/v1"
+            "services=weather:0|weather_capabilities=read|weather_valid_until=1900000000|uses=10|balance_msat=5000|path_prefix=/v1"
         );
     }
 
@@ -159,6 +173,15 @@ mod tests {
             ..Terms::default()
         };
         assert!(terms.to_caveats().is_err());
+    }
+
+    #[test]
+    fn a_payment_is_always_limited_by_its_issuer() {
+        let terms = Terms {
+            service: "a".to_owned(),
+            ..Terms::default()
+        };
+        assert_eq!(terms.to_caveats().unwrap()[1].to_string(), "uses=1");
     }
 
     proptest! {

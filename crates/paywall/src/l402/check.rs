@@ -4,6 +4,7 @@
 //! restriction that a holder added for somebody else, and it must hold.
 
 use super::issuer::VerifiedMacaroon;
+use super::limit::{Limit, LimitUnit};
 use crate::payment::{PaymentHash, Preimage};
 
 /// The call that is to be paid for.
@@ -22,10 +23,10 @@ pub struct CallContext<'a> {
 /// What a credential is worth for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Good. Whether a use is left is for the caller to claim.
+    /// Good, within these limits. Whether anything is left is for the caller to claim.
     Accepted {
-        /// Calls that the payment buys in all; 1 when no caveat says so.
-        uses: u32,
+        /// Each must have room. One use when no caveat says otherwise.
+        limits: Vec<Limit>,
         /// The payment.
         payment_hash: PaymentHash,
         /// Tells apart two tokens for one payment.
@@ -56,13 +57,13 @@ pub fn check(macaroon: &VerifiedMacaroon, preimage: &Preimage, call: &CallContex
     if !preimage.opens(&macaroon.identifier.payment_hash) {
         return Verdict::WrongPreimage;
     }
-    match limits(macaroon, call) {
+    match gather(macaroon, call) {
         Err(refusal) => refusal,
-        Ok(limits) if !limits.names_service => Verdict::WrongService,
-        Ok(limits) => match limits.valid_until {
+        Ok(found) if !found.names_service => Verdict::WrongService,
+        Ok(found) => match found.valid_until {
             Some(valid_until) if call.now > valid_until => Verdict::Expired { valid_until },
             _ => Verdict::Accepted {
-                uses: limits.uses.unwrap_or(1),
+                limits: found.limits,
                 payment_hash: macaroon.identifier.payment_hash,
                 token_id: macaroon.identifier.token_id,
             },
@@ -71,35 +72,60 @@ pub fn check(macaroon: &VerifiedMacaroon, preimage: &Preimage, call: &CallContex
 }
 
 #[derive(Default)]
-struct Limits {
+struct Gathered {
     names_service: bool,
     valid_until: Option<u64>,
-    uses: Option<u32>,
+    limits: Vec<Limit>,
+    /// Whether the issuer's own limit was seen; later ones are the holders'.
+    is_bought_known: bool,
+}
+
+impl Gathered {
+    /// Adds a limit: the issuer's own under the payment, a holder's under `name`.
+    fn count(&mut self, unit: LimitUnit, max: u64, payment: &PaymentHash, name: [u8; 32]) {
+        let key = if self.is_bought_known {
+            name
+        } else {
+            *payment.as_bytes()
+        };
+        self.is_bought_known = true;
+        self.limits.push(Limit { key, unit, max });
+    }
 }
 
 /// Checks the conditions that hold or not, and gathers those that count or expire.
-fn limits(macaroon: &VerifiedMacaroon, call: &CallContext<'_>) -> Result<Limits, Verdict> {
+fn gather(macaroon: &VerifiedMacaroon, call: &CallContext<'_>) -> Result<Gathered, Verdict> {
     let capabilities = format!("{}_capabilities", call.service);
     let valid_until = format!("{}_valid_until", call.service);
-    let mut limits = Limits::default();
-    for caveat in &macaroon.caveats {
+    let payment = &macaroon.identifier.payment_hash;
+    let mut found = Gathered::default();
+    for (caveat, name) in macaroon.caveats.iter().zip(&macaroon.names) {
         let (condition, value) = (caveat.condition(), caveat.value());
         let malformed = || Verdict::MalformedCaveat(condition.to_owned());
         if condition == "services" {
             if !lists_service(value, call.service) {
                 return Err(Verdict::WrongService);
             }
-            limits.names_service = true;
+            found.names_service = true;
         } else if condition == capabilities {
             if !value.split(',').any(|name| name.trim() == call.capability) {
                 return Err(Verdict::WrongCapability);
             }
         } else if condition == valid_until {
             let end = parse_digits::<u64>(value).ok_or_else(malformed)?;
-            limits.valid_until = Some(limits.valid_until.map_or(end, |old| old.min(end)));
+            found.valid_until = Some(found.valid_until.map_or(end, |old| old.min(end)));
         } else if condition == "uses" {
             let uses = parse_digits::<u32>(value).ok_or_else(malformed)?;
-            limits.uses = Some(limits.uses.map_or(uses, |old| old.min(uses)));
+            found.count(LimitUnit::Uses, uses.into(), payment, *name);
+        } else if condition == "balance_msat" {
+            let balance = parse_digits::<u64>(value).ok_or_else(malformed)?;
+            found.count(LimitUnit::Msat, balance, payment, *name);
+        } else if condition == "sats" {
+            let sats = parse_digits::<u64>(value).ok_or_else(malformed)?;
+            let msat = sats.saturating_mul(1_000);
+            found.count(LimitUnit::Msat, msat, payment, *name);
+        } else if condition == "note" {
+            // Only tells copies apart.
         } else if condition == "path_prefix" {
             if !is_below(call.path, value) {
                 return Err(Verdict::WrongPath);
@@ -108,7 +134,10 @@ fn limits(macaroon: &VerifiedMacaroon, call: &CallContext<'_>) -> Result<Limits,
             return Err(Verdict::UnknownCaveat(condition.to_owned()));
         }
     }
-    Ok(limits)
+    if !found.is_bought_known {
+        found.count(LimitUnit::Uses, 1, payment, [0; 32]);
+    }
+    Ok(found)
 }
 
 fn lists_service(value: &str, service: &str) -> bool {

@@ -8,7 +8,7 @@ use std::fmt;
 
 use ::macaroon::{ByteString, MacaroonKey};
 use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -31,6 +31,9 @@ pub struct VerifiedMacaroon {
     pub identifier: Identifier,
     /// All conditions, the issuer's first, the holders' after.
     pub caveats: Vec<Caveat>,
+    /// For each caveat, the name of the macaroon as it was right after it: the
+    /// SHA-256 of that signature, which says nothing about the signature.
+    pub names: Vec<[u8; 32]>,
 }
 
 /// Why a macaroon is not one of ours.
@@ -78,8 +81,7 @@ impl Issuer {
         caveats: &[Caveat],
     ) -> Result<Macaroon, MacaroonError> {
         let root_key = self.root_key(identifier)?;
-        let predicates = caveats.iter().map(|caveat| caveat.to_string().into_bytes());
-        sign(&root_key, identifier, predicates).and_then(Macaroon::from_inner)
+        sign(&root_key, identifier, predicates(caveats), |_| {}).and_then(Macaroon::from_inner)
     }
 
     /// Recognises an L402 macaroon. Its payment and its conditions are the
@@ -88,11 +90,15 @@ impl Issuer {
     /// # Errors
     /// When the macaroon is not ours or not L402.
     pub fn verify(&self, macaroon: &Macaroon) -> Result<VerifiedMacaroon, Reject> {
-        let caveats = self.verify_bytes(macaroon)?;
+        let mut names = Vec::new();
+        let caveats = self.recognise(macaroon, |signature| {
+            names.push(Sha256::digest(signature).into());
+        })?;
         let identifier = Identifier::decode(&macaroon.identifier()).map_err(Reject::Identifier)?;
         Ok(VerifiedMacaroon {
             identifier,
             caveats,
+            names,
         })
     }
 
@@ -101,11 +107,24 @@ impl Issuer {
     /// # Errors
     /// When the macaroon is not ours.
     pub fn verify_bytes(&self, macaroon: &Macaroon) -> Result<Vec<Caveat>, Reject> {
+        self.recognise(macaroon, |_| {})
+    }
+
+    /// Signs anew what `macaroon` says and compares; tells `after_each` the
+    /// signature after each caveat.
+    fn recognise(
+        &self,
+        macaroon: &Macaroon,
+        after_each: impl FnMut(&[u8]),
+    ) -> Result<Vec<Caveat>, Reject> {
         let caveats = macaroon.caveats().map_err(Reject::Caveat)?;
+        let identifier = macaroon.identifier();
         let expected = self
-            .issue_bytes(&macaroon.identifier(), &caveats)
+            .root_key(&identifier)
+            .and_then(|root_key| sign(&root_key, &identifier, predicates(&caveats), after_each))
             .map_err(|_| Reject::Signature)?;
-        if bool::from(expected.signature().ct_eq(&macaroon.signature())) {
+        let expected: [u8; 32] = *expected.signature().as_ref();
+        if bool::from(expected.ct_eq(&macaroon.signature())) {
             Ok(caveats)
         } else {
             Err(Reject::Signature)
@@ -122,12 +141,17 @@ impl Issuer {
     }
 }
 
+fn predicates(caveats: &[Caveat]) -> impl Iterator<Item = Vec<u8>> {
+    caveats.iter().map(|caveat| caveat.to_string().into_bytes())
+}
+
 /// Signs with a raw root key, as libmacaroons and Go do: `generate` derives the
 /// signing key from it, which `MacaroonKey::from` would leave out.
 fn sign(
     root_key: &[u8],
     identifier: &[u8],
     predicates: impl Iterator<Item = Vec<u8>>,
+    mut after_each: impl FnMut(&[u8]),
 ) -> Result<::macaroon::Macaroon, MacaroonError> {
     let key = MacaroonKey::generate(root_key);
     let identifier = ByteString(identifier.to_vec());
@@ -135,6 +159,7 @@ fn sign(
         .map_err(|_| MacaroonError::Format)?;
     for predicate in predicates {
         macaroon.add_first_party_caveat(ByteString(predicate));
+        after_each(macaroon.signature().as_ref());
     }
     Ok(macaroon)
 }

@@ -4,7 +4,7 @@
 //! `Authorization` ([`header`]); the client half reads every dialect of
 //! `WWW-Authenticate` ([`challenge`]) and refuses unsafe invoices ([`invoice`]).
 //! Nothing here talks to Lightning or remembers what was used: [`Verdict`] says
-//! how many uses were bought, and counting them is the caller's.
+//! which limits hold ([`limit`]), and counting is the caller's.
 //!
 //! The crate `macaroon` logs signatures at debug level under the target
 //! `macaroon`: a program that turns on debug logging must switch that target off.
@@ -18,6 +18,7 @@ pub mod header;
 pub mod identifier;
 pub mod invoice;
 pub mod issuer;
+pub mod limit;
 pub mod macaroon;
 
 pub use caveat::{Caveat, Terms};
@@ -27,4 +28,5 @@ pub use header::Authorization;
 pub use identifier::Identifier;
 pub use invoice::{CheckedInvoice, InvoiceRefusal, check_invoice};
 pub use issuer::{Issuer, Reject, VerifiedMacaroon};
+pub use limit::{Limit, LimitUnit, Remaining};
 pub use macaroon::{Macaroon, MacaroonError};

@@ -3,17 +3,22 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::StatusCode;
-use http_body_util::Full;
+use futures_util::stream;
+use http::{HeaderName, StatusCode};
+use http_body::Frame;
+use http_body_util::{Full, StreamBody};
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
 use crate::amount::Msat;
-use crate::l402::Challenge;
-use crate::layer::PaywallLayer;
+use crate::l402::{Caveat, Challenge, Macaroon};
+use crate::layer::{PaywallBuilder, PaywallLayer};
+use crate::price::{CommitAt, Metered};
 use crate::testing::{MemoryJournal, MemoryWorld};
 
-/// A paid echo: `fail` answers 500, `panic` panics, anything else comes back.
+/// A paid echo: `fail` answers 500, `panic` panics, `break` and `stream` answer in
+/// parts (one breaks off after the first), a number is what the call cost, and
+/// anything else comes back.
 struct Market {
     world: Arc<MemoryWorld>,
     layer: PaywallLayer,
@@ -21,12 +26,23 @@ struct Market {
 }
 
 fn terms(request: &Parts) -> Option<Terms> {
-    request.uri.path().starts_with("/paid").then(|| Terms {
+    let path = request.uri.path();
+    let is_metered = path.starts_with("/paid/metered");
+    path.starts_with("/paid").then(|| Terms {
         service: "echo".to_owned(),
         capability: "say".to_owned(),
         description: "<b>echo</b>".to_owned(),
         price: Msat::new(1_500),
-        uses: 1,
+        uses: if path == "/paid/ten" { 10 } else { 1 },
+        metered: is_metered.then(|| Metered {
+            deposit: Msat::new(4_000),
+            cost_header: HeaderName::from_static("x-cost"),
+        }),
+        commit: if path == "/paid/end" {
+            CommitAt::BodyEnd
+        } else {
+            CommitAt::Head
+        },
         valid_secs: 60,
         invoice_expiry_secs: 60,
         lightning: true,
@@ -37,6 +53,10 @@ fn terms(request: &Parts) -> Option<Terms> {
 
 impl Market {
     fn new() -> Self {
+        Self::with(|layer| layer)
+    }
+
+    fn with(change: impl FnOnce(PaywallBuilder) -> PaywallBuilder) -> Self {
         let world = Arc::new(MemoryWorld::at(1_000));
         let layer = PaywallLayer::builder(
             &[1; 32],
@@ -44,8 +64,8 @@ impl Market {
             Arc::new(MemoryJournal::default()),
             world.clone(),
         )
-        .invoices(world.clone())
-        .build();
+        .invoices(world.clone());
+        let layer = change(layer).build();
         Self {
             world,
             layer,
@@ -62,7 +82,10 @@ impl Market {
                 assert!(!request.headers().contains_key(AUTHORIZATION));
                 let body = request.into_body().collect().await.unwrap().to_bytes();
                 assert_ne!(body, "panic");
-                let mut response = Response::new(Full::new(body.clone()));
+                let mut response = Response::new(answer_of(&body));
+                if let Ok(cost) = http::HeaderValue::from_bytes(&body) {
+                    response.headers_mut().insert("x-cost", cost);
+                }
                 if body == "fail" {
                     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
                 }
@@ -71,12 +94,17 @@ impl Market {
         });
         let response = self.layer.layer(echo).oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
+        let body = body.collect().await;
+        let body = body.map_or_else(|_| Bytes::from("broken"), |body| body.to_bytes());
         Response::from_parts(parts, String::from_utf8_lossy(&body).into_owned())
     }
 
     async fn call(&self, credential: Option<&str>, body: &str) -> Response<String> {
-        let mut request = Request::post("/paid");
+        self.call_at("/paid", credential, body).await
+    }
+
+    async fn call_at(&self, path: &str, credential: Option<&str>, body: &str) -> Response<String> {
+        let mut request = Request::post(path).extension(ClientAddr([192, 0, 2, 1].into()));
         if let Some(credential) = credential {
             request = request.header(AUTHORIZATION, credential);
         }
@@ -85,11 +113,33 @@ impl Market {
     }
 
     async fn buy(&self) -> String {
-        let answer = self.call(None, "").await;
+        let (macaroon, preimage) = self.buy_at("/paid").await;
+        format!("L402 {}:{preimage}", macaroon.to_base64())
+    }
+
+    async fn buy_at(&self, path: &str) -> (Macaroon, String) {
+        let answer = self.call_at(path, None, "").await;
         let challenge = Challenge::parse_all(answer.headers()).remove(0);
         let preimage = self.world.preimage(&challenge.invoice).unwrap();
-        format!("L402 {}:{}", challenge.token, preimage.expose_hex())
+        let macaroon = Macaroon::parse(&challenge.token).unwrap();
+        (macaroon, preimage.expose_hex())
     }
+}
+
+fn answer_of(body: &Bytes) -> Body {
+    let parts = match body.as_ref() {
+        b"stream" => vec![Ok("one "), Ok("two")],
+        b"break" => vec![Ok("one "), Err(BoxError::from("the line went dead"))],
+        _ => return Body::new(Full::new(body.clone()).map_err(Into::into)),
+    };
+    let frames = parts
+        .into_iter()
+        .map(|part| part.map(|text| Frame::data(Bytes::from(text))));
+    Body::new(StreamBody::new(stream::iter(frames)))
+}
+
+fn header<'a>(answer: &'a Response<String>, name: &str) -> Option<&'a str> {
+    answer.headers().get(name)?.to_str().ok()
 }
 
 #[tokio::test]
@@ -175,4 +225,142 @@ async fn a_page_for_a_person_escapes_what_others_wrote() {
 
     assert!(answer.body().contains("&lt;b&gt;echo"), "{}", answer.body());
     assert!(!answer.body().contains("<script"));
+}
+
+#[tokio::test]
+async fn a_metered_call_takes_what_it_cost() {
+    let market = Market::new();
+    let (macaroon, preimage) = market.buy_at("/paid/metered").await;
+    let credential = format!("L402 {}:{preimage}", macaroon.to_base64());
+    let call = |cost| market.call_at("/paid/metered", Some(&credential), cost);
+
+    let first = call("200").await;
+    let dear = call("9999").await;
+    let silent = call("no number").await;
+
+    assert_eq!(
+        (
+            header(&first, "x-cost-msat"),
+            header(&first, "x-balance-msat")
+        ),
+        (Some("200"), Some("3800"))
+    );
+    assert_eq!(header(&dear, "x-cost-msat"), Some("1500"));
+    assert_eq!(header(&silent, "x-balance-msat"), Some("800"));
+    assert_eq!(header(&silent, "x-cost"), None);
+    // 800 msat are left, and the next call may cost 1500.
+    assert_eq!(call("1").await.status(), StatusCode::PAYMENT_REQUIRED);
+}
+
+#[tokio::test]
+async fn a_holder_gives_a_part_of_what_he_bought_to_somebody_else() {
+    let market = Market::new();
+    let (whole, preimage) = market.buy_at("/paid/ten").await;
+    let narrow = |caveats: &[(&str, &str)]| {
+        let narrowed = caveats
+            .iter()
+            .fold(whole.clone(), |macaroon, (name, value)| {
+                let caveat = Caveat::new(*name, *value).unwrap();
+                macaroon.attenuate(&caveat).unwrap()
+            });
+        format!("L402 {}:{preimage}", narrowed.to_base64())
+    };
+    let (two, other) = (
+        narrow(&[("note", "bob"), ("uses", "2")]),
+        narrow(&[("uses", "2")]),
+    );
+    let elsewhere = narrow(&[("path_prefix", "/paid/other")]);
+    // Each of the ten calls is worth 150 of the 1500 msat.
+    let few_sats = narrow(&[("sats", "0")]);
+    let late = narrow(&[("echo_valid_until", "999")]);
+    let call = |credential: String, body: &'static str| {
+        let market = &market;
+        async move { market.call_at("/paid/ten", Some(&credential), body).await }
+    };
+
+    let first = call(two.clone(), "1").await;
+    call(two.clone(), "2").await;
+    let third = call(two, "3").await;
+    let others = call(other, "4").await;
+
+    assert_eq!(header(&first, "x-uses-remaining"), Some("1"));
+    assert_eq!(third.status(), StatusCode::PAYMENT_REQUIRED);
+    assert!(third.body().contains("credential_used_up"));
+    assert_eq!(header(&others, "x-uses-remaining"), Some("1"));
+    for (credential, body) in [(elsewhere, "5"), (few_sats, "6"), (late, "7")] {
+        let answer = call(credential, body).await;
+        assert_eq!(answer.status(), StatusCode::PAYMENT_REQUIRED, "{body}");
+    }
+    let whole = format!("L402 {}:{preimage}", whole.to_base64());
+    assert_eq!(
+        header(&call(whole, "8").await, "x-uses-remaining"),
+        Some("6")
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_paid_only_where_the_head_counts() {
+    let market = Market::new();
+    for (path, is_paid) in [("/paid", true), ("/paid/end", false)] {
+        let (macaroon, preimage) = market.buy_at(path).await;
+        let credential = format!("L402 {}:{preimage}", macaroon.to_base64());
+
+        let broken = market.call_at(path, Some(&credential), "break").await;
+        let again = market.call_at(path, Some(&credential), "stream").await;
+
+        assert_eq!(broken.body(), "broken");
+        let is_refused = again.status() == StatusCode::PAYMENT_REQUIRED;
+        assert_eq!(is_refused, is_paid, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_committed_at_its_end_is_kept_for_a_repeat() {
+    let market = Market::new();
+    let (macaroon, preimage) = market.buy_at("/paid/end").await;
+    let credential = format!("L402 {}:{preimage}", macaroon.to_base64());
+
+    let first = market
+        .call_at("/paid/end", Some(&credential), "stream")
+        .await;
+    let again = market
+        .call_at("/paid/end", Some(&credential), "stream")
+        .await;
+
+    assert_eq!((first.body(), again.body()), (first.body(), first.body()));
+    assert!(matches!(
+        again.extensions().get(),
+        Some(Outcome::Replayed { .. })
+    ));
+    assert_eq!(market.calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn an_unpaid_invoice_is_given_again_while_its_window_is_open() {
+    let market = Market::with(|layer| layer.invoice_reuse_secs(20).challenges_per_minute(3));
+    let ask = |path: &'static str| market.call_at(path, None, "");
+    let invoice = |answer: &Response<String>| Challenge::parse_all(answer.headers()).remove(0);
+
+    let first = invoice(&ask("/paid").await);
+    let again = invoice(&ask("/paid").await);
+    let dearer = invoice(&ask("/paid/metered").await);
+    assert_eq!(first.invoice, again.invoice);
+    assert_ne!(first.invoice, dearer.invoice);
+
+    // What was paid is not offered a second time.
+    let preimage = market.world.preimage(&first.invoice).unwrap();
+    let credential = format!("L402 {}:{}", first.token, preimage.expose_hex());
+    let answer = market.call(Some(&credential), "").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_ne!(first.invoice, invoice(&ask("/paid").await).invoice);
+
+    // After the window a new one is made, and the limit counts it.
+    market.world.advance_secs(20);
+    let late = ask("/paid").await;
+    assert_eq!(late.status(), StatusCode::PAYMENT_REQUIRED);
+    assert_eq!(market.world.count_invoices(), 4);
+    market.world.advance_secs(20);
+    ask("/paid").await;
+    let refused = ask("/paid/metered").await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
 }

@@ -1,5 +1,7 @@
 //! Claims, releases and refunds on the real schema.
 
+use feria_paywall::journal::StoredResponse;
+use feria_paywall::l402::LimitUnit;
 use feria_paywall::payment::PaymentHash;
 
 use super::super::swaps::SwapStart;
@@ -41,11 +43,17 @@ fn token(text: &str, ys: &[u8]) -> PaidToken {
     }
 }
 
-fn lightning(uses: u32) -> Claim {
+fn lightning(uses: u64) -> Claim {
     claim(Payment::L402 {
         payment_hash: PaymentHash::new([3; 32]),
         token_id: [4; 32],
-        uses,
+        paid: Sat::new(100).to_msat(),
+        cost: Msat::ZERO,
+        limits: vec![Limit {
+            key: [3; 32],
+            unit: LimitUnit::Uses,
+            max: uses,
+        }],
     })
 }
 
@@ -154,11 +162,11 @@ async fn uses_are_counted_and_booked_once() {
     let first = ledger.claim_call(lightning(2), rules(1)).await.unwrap();
     let second = ledger.claim_call(lightning(2), rules(2)).await.unwrap();
     ledger
-        .commit_call(CallId(rules(1).call_id), None, 0, NOW)
+        .commit_call(CallId(rules(1).call_id), Delivered::default(), 0, NOW)
         .await
         .unwrap();
     ledger
-        .commit_call(CallId(rules(2).call_id), None, 0, NOW)
+        .commit_call(CallId(rules(2).call_id), Delivered::default(), 0, NOW)
         .await
         .unwrap();
     let third = ledger.claim_call(lightning(2), rules(3)).await.unwrap();
@@ -166,14 +174,14 @@ async fn uses_are_counted_and_booked_once() {
     assert!(matches!(
         first,
         Claimed::New {
-            remaining: Some(1),
+            remaining: Remaining { uses: Some(1), .. },
             ..
         }
     ));
     assert!(matches!(
         second,
         Claimed::New {
-            remaining: Some(0),
+            remaining: Remaining { uses: Some(0), .. },
             ..
         }
     ));
@@ -252,8 +260,12 @@ async fn a_repeat_under_the_same_key_takes_no_other_use() {
         body: bytes::Bytes::new(),
         request_body_hash: [0; 32],
     };
+    let delivered = Delivered {
+        response: Some(kept),
+        cost: None,
+    };
     ledger
-        .commit_call(CallId(rules(1).call_id), Some(kept), NOW + 60, NOW)
+        .commit_call(CallId(rules(1).call_id), delivered, NOW + 60, NOW)
         .await
         .unwrap();
     let answered = ledger.claim_call(named, rules(3)).await.unwrap();

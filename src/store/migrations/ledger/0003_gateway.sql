@@ -37,11 +37,40 @@ CREATE INDEX idx_paid_calls_open ON paid_calls (state) WHERE state IN ('swapping
 -- Serves: recovery of refunds and change.
 CREATE INDEX idx_paid_calls_owed ON paid_calls (agent) WHERE owed_sat > 0 AND is_paid_out = 0;
 
--- How often each Lightning payment was used. A row exists from the first use.
-CREATE TABLE l402_uses (
-    payment_hash BLOB    PRIMARY KEY CHECK (length(payment_hash) = 32),
-    used         INTEGER NOT NULL CHECK (used >= 0)
+-- What was taken of each limit of a credential. What was bought is counted under
+-- the payment hash, what a holder narrowed under the name of his copy. A row
+-- exists from the first use.
+CREATE TABLE credential_limits (
+    key  BLOB    NOT NULL CHECK (length(key) = 32),
+    unit TEXT    NOT NULL CHECK (unit IN ('uses', 'msat')),
+    used INTEGER NOT NULL CHECK (used >= 0),
+    PRIMARY KEY (key, unit)
 ) STRICT, WITHOUT ROWID;
+
+-- What an open or delivered call took of which limits, so that it can be given
+-- back. The one use that most calls take under their payment hash has no row.
+CREATE TABLE call_limits (
+    call_id TEXT    NOT NULL REFERENCES paid_calls (id),
+    key     BLOB    NOT NULL CHECK (length(key) = 32),
+    unit    TEXT    NOT NULL CHECK (unit IN ('uses', 'msat')),
+    taken   INTEGER NOT NULL CHECK (taken >= 0),
+    PRIMARY KEY (call_id, key, unit)
+) STRICT, WITHOUT ROWID;
+
+-- Credentials that paid for a call at least once: what the seller can look at
+-- and withdraw. An unpaid challenge has no row.
+CREATE TABLE used_credentials (
+    token_id      BLOB    PRIMARY KEY CHECK (length(token_id) = 32),
+    payment_hash  BLOB    NOT NULL CHECK (length(payment_hash) = 32),
+    agent         TEXT    NOT NULL CHECK (length(agent) BETWEEN 1 AND 64),
+    paid_msat     INTEGER NOT NULL CHECK (paid_msat >= 0),
+    -- What was bought: calls, or a balance in millisatoshi.
+    unit          TEXT    NOT NULL CHECK (unit IN ('uses', 'msat')),
+    bought        INTEGER NOT NULL CHECK (bought >= 0),
+    first_used_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- Serves: the newest first.
+CREATE INDEX idx_used_credentials_first_used_at ON used_credentials (first_used_at, token_id);
 
 -- Credentials that the seller withdrew.
 CREATE TABLE revoked_credentials (

@@ -19,12 +19,30 @@ fn macaroon(caveats: &[&str]) -> VerifiedMacaroon {
             .iter()
             .map(|text| Caveat::parse(text.as_bytes()).unwrap())
             .collect(),
+        names: (0..caveats.len()).map(name).collect(),
     }
 }
 
-fn accepted(uses: u32) -> Verdict {
+/// The name of the macaroon after its caveat number `index`.
+fn name(index: usize) -> [u8; 32] {
+    [100 + index as u8; 32]
+}
+
+fn accepted(uses: u64) -> Verdict {
+    limited(&[(LimitUnit::Uses, uses, None)])
+}
+
+/// Limits as unit, maximum and the caveat they are counted under; `None` for the payment.
+fn limited(limits: &[(LimitUnit, u64, Option<usize>)]) -> Verdict {
     Verdict::Accepted {
-        uses,
+        limits: limits
+            .iter()
+            .map(|(unit, max, caveat)| Limit {
+                key: caveat.map_or(*preimage().payment_hash().as_bytes(), name),
+                unit: *unit,
+                max: *max,
+            })
+            .collect(),
         payment_hash: preimage().payment_hash(),
         token_id: [6; 32],
     }
@@ -62,11 +80,6 @@ fn what_was_bought_is_accepted() {
 #[test]
 fn the_narrowest_value_counts() {
     expect(
-        &["services=weather:0", "uses=10", "uses=2", "uses=50"],
-        "/",
-        &accepted(2),
-    );
-    expect(
         &[
             "services=weather:0",
             "weather_valid_until=1900000000",
@@ -82,6 +95,30 @@ fn the_narrowest_value_counts() {
         &["services=weather:0", "path_prefix=/v1", "path_prefix=/v2"],
         "/v1",
         &Verdict::WrongPath,
+    );
+}
+
+#[test]
+fn what_a_holder_adds_is_counted_apart_from_what_was_bought() {
+    use LimitUnit::{Msat, Uses};
+
+    let nested = [
+        "services=weather:0",
+        "uses=10",
+        "note=bob",
+        "uses=2",
+        "sats=3",
+    ];
+    expect(
+        &nested,
+        "/",
+        &limited(&[(Uses, 10, None), (Uses, 2, Some(3)), (Msat, 3_000, Some(4))]),
+    );
+    let metered = ["services=weather:0", "balance_msat=500", "uses=2"];
+    expect(
+        &metered,
+        "/",
+        &limited(&[(Msat, 500, None), (Uses, 2, Some(2))]),
     );
 }
 

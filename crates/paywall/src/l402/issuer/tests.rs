@@ -46,6 +46,7 @@ fn the_shared_vectors_hold() {
                 .caveats
                 .iter()
                 .map(|caveat| caveat.clone().into_bytes()),
+            |_| {},
         )
         .unwrap();
         let macaroon = Macaroon::from_inner(signed).unwrap();
@@ -122,7 +123,13 @@ fn a_caveat_cannot_be_taken_off() {
 #[test]
 fn third_party_caveats_and_other_identifiers_are_refused() {
     let issuer = Issuer::new(&[7; 32]);
-    let mut inner = sign(&issuer.root_key(b"x").unwrap(), b"x", std::iter::empty()).unwrap();
+    let mut inner = sign(
+        &issuer.root_key(b"x").unwrap(),
+        b"x",
+        std::iter::empty(),
+        |_| {},
+    )
+    .unwrap();
     inner.add_third_party_caveat("https://x", &MacaroonKey::generate(b"k"), "id".into());
     let third_party = Macaroon::from_inner(inner).unwrap();
     let other = issuer.issue_bytes(b"feria-access:1", &[]).unwrap();
