@@ -88,6 +88,18 @@ const TABLE: &[(&str, &[&str])] = &[
     ("agent list", &["feria agent list"]),
     ("agent publish", &["feria agent publish translate"]),
     ("agent check", &["feria agent check translate"]),
+    ("credential", &["feria credential list"]),
+    (
+        "credential list",
+        &[
+            "feria credential list",
+            "feria credential list --agent translate --json",
+        ],
+    ),
+    (
+        "credential revoke",
+        &["feria credential revoke 5f0c...   the token id in the list"],
+    ),
     (
         "wallet",
         &[

@@ -8,6 +8,7 @@
 mod access;
 mod agent;
 mod client;
+mod credential;
 mod demo;
 mod examples;
 pub mod exit;
@@ -78,6 +79,9 @@ enum Command {
     Mint(mint::Command),
     /// Pay an invoice, or send ecash to an agent.
     Pay(pay::Arguments),
+    /// Lightning credentials that paid for calls of own agents.
+    #[command(subcommand)]
+    Credential(credential::Command),
     /// Tokens for the node's API.
     #[command(subcommand)]
     Access(access::Command),
@@ -211,6 +215,7 @@ async fn execute(arguments: Arguments, output: &mut Output<'_>) -> Outcome {
         Command::Wallet(command) => command.execute(&context, output).await,
         Command::Mint(command) => command.execute(&context, output).await,
         Command::Pay(command) => command.execute(&context, output).await,
+        Command::Credential(command) => command.execute(&context, output).await,
         Command::Access(command) => command.execute(&context, output).await,
         Command::Ledger(command) => command.execute(&context, output).await,
     }

@@ -8,7 +8,7 @@ use axum::http::Method;
 use axum::routing::{MethodRouter, get, post};
 
 use super::api::{
-    access, agents, ledger, listings, payments, purchases, status, transfers, wallets,
+    access, agents, credentials, ledger, listings, payments, purchases, status, transfers, wallets,
 };
 use super::guard::Needed;
 use crate::access::Permission;
@@ -81,6 +81,12 @@ pub fn table() -> Vec<Route> {
         act("/api/v1/invoices", Invoice, post(payments::invoice)),
         read("/api/v1/transfers", Browse, get(transfers::list)),
         act("/api/v1/transfers", Transfer, post(transfers::send)),
+        read("/api/v1/credentials", Browse, get(credentials::list)),
+        act(
+            "/api/v1/credentials/{token_id}/revoke",
+            Listing,
+            post(credentials::revoke),
+        ),
         read("/api/v1/ledger/audit", Browse, get(ledger::audit)),
         read("/api/v1/access/tokens", NodeAdmin, get(access::list)),
         act("/api/v1/access/tokens", NodeAdmin, post(access::issue)),

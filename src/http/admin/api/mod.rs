@@ -2,6 +2,7 @@
 
 pub(super) mod access;
 pub(super) mod agents;
+pub(super) mod credentials;
 pub(super) mod ledger;
 pub(super) mod listings;
 pub(super) mod payments;
