@@ -11,6 +11,7 @@ use nostr::key::PublicKey;
 use parking_lot::Mutex;
 
 use super::App;
+use crate::gateway::Gateway;
 use crate::http::Node;
 use crate::http::relay_endpoint::{EventSink, SinkAnswer};
 use crate::lifecycle::Lifecycle;
@@ -38,6 +39,17 @@ where
     W: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
+    every_or_when(lifecycle, pause, std::future::pending, work);
+}
+
+/// As [`every`], and also whenever `wanted` resolves.
+fn every_or_when<N, G, W, F>(lifecycle: &Lifecycle, pause: Duration, wanted: N, work: W)
+where
+    N: Fn() -> G + Send + Sync + 'static,
+    G: Future<Output = ()> + Send + 'static,
+    W: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
     let stopping = lifecycle.stopping();
     lifecycle.spawn_draining(async move {
         tokio::pin!(stopping);
@@ -46,6 +58,7 @@ where
             tokio::select! {
                 () = &mut stopping => return,
                 () = tokio::time::sleep(pause) => {}
+                () = wanted() => {}
             }
         }
     });
@@ -104,18 +117,19 @@ impl App {
     /// Starts everything that comes again and again.
     pub(super) fn start_ticks(&self) {
         let lifecycle = &self.lifecycle;
-        let node = Arc::clone(&self.node);
-        every(lifecycle, REDEEM_EVERY, move || {
-            let gateway = node.gateway.clone();
-            async move {
-                if let Err(error) = gateway.sync_settled().await {
-                    tracing::warn!(%error, "settled invoices could not be booked; trying again");
-                }
-                if let Err(error) = gateway.redeem_due().await {
-                    tracing::warn!(%error, "accepted ecash could not be redeemed; trying again");
-                }
-            }
-        });
+        let (gateway, wanted) = (self.node.gateway.clone(), self.node.gateway.clone());
+        every_or_when(
+            lifecycle,
+            REDEEM_EVERY,
+            move || {
+                let wanted = wanted.clone();
+                async move { wanted.redeem_wanted().await }
+            },
+            move || {
+                let gateway = gateway.clone();
+                async move { collect(&gateway).await }
+            },
+        );
         let wallets = self.wallets.clone();
         every(lifecycle, SWEEP_EVERY, move || {
             let wallets = wallets.clone();
@@ -165,6 +179,16 @@ impl App {
                 }
             }
         });
+    }
+}
+
+/// Books what was paid over Lightning and redeems accepted ecash that is due.
+async fn collect(gateway: &Gateway) {
+    if let Err(error) = gateway.sync_settled().await {
+        tracing::warn!(%error, "settled invoices could not be booked; trying again");
+    }
+    if let Err(error) = gateway.redeem_due().await {
+        tracing::warn!(%error, "accepted ecash could not be redeemed; trying again");
     }
 }
 

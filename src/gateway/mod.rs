@@ -20,6 +20,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use feria_paywall::layer::PaywallLayer;
@@ -107,6 +108,9 @@ pub(crate) struct Core {
     lifecycle: Lifecycle,
     /// The paywall's view of each mint, beside the keys it was made from.
     mint_infos: Mutex<HashMap<String, KnownMint>>,
+    /// Accepted offline since the redeemer last looked, in satoshi; half of a cap calls it.
+    accepted_sat: AtomicU64,
+    redeem_wanted: tokio::sync::Notify,
     /// Held while batches are redeemed.
     redeem_turn: tokio::sync::Mutex<()>,
 }
@@ -182,6 +186,8 @@ impl Gateway {
             entropy: parts.entropy,
             lifecycle: parts.lifecycle,
             mint_infos: Mutex::default(),
+            accepted_sat: AtomicU64::new(0),
+            redeem_wanted: tokio::sync::Notify::new(),
             redeem_turn: tokio::sync::Mutex::default(),
         });
         let layer = PaywallLayer::builder(&parts.secret, core.clone(), core.clone(), core.clone())
@@ -257,6 +263,12 @@ impl Gateway {
     /// When the ledger does not work; a mint's silence is in the report.
     pub async fn redeem_due(&self) -> Result<RedeemReport, GatewayError> {
         self.core.redeem_due().await
+    }
+
+    /// Resolves once so much was accepted offline that redeeming should not wait for
+    /// its turn: a full cap means that every payment is swapped first.
+    pub async fn redeem_wanted(&self) {
+        self.core.redeem_wanted.notified().await;
     }
 
     /// Redeems everything that was accepted offline, due or not.

@@ -27,6 +27,8 @@
 //! Released means: for L402 the use is given back; an offline token pays for the
 //! retry; a swapped one is owed, and a refund is handed out with the answer.
 
+use std::sync::atomic::Ordering;
+
 use feria_paywall::journal::{
     CallId, Claim, Claimed, Delivered, Journal, JournalError, PayOut, Payment, PaymentKey, Replay,
     RequestKey, StoredResponse,
@@ -69,6 +71,15 @@ impl Core {
         self.redeem_begun().await?;
         Ok(report)
     }
+
+    /// Calls the redeemer once enough was accepted offline since it was last called.
+    fn note_accepted(&self, offline_sat: u64) {
+        let before = self.accepted_sat.fetch_add(offline_sat, Ordering::Relaxed);
+        if offline_sat > 0 && self.is_half_of_cap(before.saturating_add(offline_sat)) {
+            self.accepted_sat.store(0, Ordering::Relaxed);
+            self.redeem_wanted.notify_one();
+        }
+    }
 }
 
 fn fault(error: StoreError) -> JournalError {
@@ -89,8 +100,13 @@ impl Journal for Core {
                 .map_or_else(|| "none".to_owned(), |backend| backend.name().to_owned()),
             vault_cap: self.config.vault_cap,
         };
+        let offline_sat = match &claim.payment {
+            Payment::Offline(token) => token.gross.as_u64(),
+            Payment::L402 { .. } | Payment::Swapped(_) => 0,
+        };
         let claimed = self.ledger.claim_call(claim, rules).await.map_err(fault)?;
         if matches!(claimed, Claimed::New { .. }) {
+            self.note_accepted(offline_sat);
             crash::point("gateway.after_claim");
         }
         Ok(claimed)

@@ -1,10 +1,16 @@
 //! Redeems what was accepted offline, in batches: ten small tokens together cost
 //! the mint's fee once.
 //!
-//! The batch and its operation id are written down first. A mint that refuses a
-//! batch is asked token by token, so that one bad token does not hold the others;
-//! what it refuses then is written off, loudly, and that mint's tokens are
-//! swapped before serving from then on.
+//! A mint's tokens are due when they fill half of its cap, when the oldest has
+//! waited for half of the longest time, or when a lock or a keyset ends soon. Where
+//! the rounded fee would eat much of a small sum, half of the time becomes three
+//! quarters. The batch and its operation id are written down first. While a batch
+//! waits for a mint that does not answer, no other is begun there, so an outage does
+//! not turn one fee into many; the cap bounds what comes together meanwhile.
+//!
+//! A mint that refuses a batch is asked token by token, so that one bad token does
+//! not hold the others; what it refuses then is written off, loudly, and that mint's
+//! tokens are swapped before serving from then on.
 
 use feria_paywall::ecash::join;
 use feria_paywall::journal::PaymentKey;
@@ -12,12 +18,15 @@ use feria_paywall::journal::PaymentKey;
 use super::{Core, GatewayError};
 use crate::clock::random_id;
 use crate::crash;
-use crate::store::ledger::vault::Batch;
+use crate::store::ledger::vault::{Batch, Held};
 use crate::store::ledger::{Account, EntryKind};
 use crate::wallet::{ReceiveRequest, TREASURY, TokenFault, WalletError};
 
-/// Most tokens in one redeem; mints limit the inputs of a swap.
-const MAX_BATCH_TOKENS: u32 = 100;
+/// Most proofs in one redeem, but for a single token that has more; mints limit the
+/// inputs of a swap, cdk's to 1,000.
+const MAX_BATCH_PROOFS: u32 = 500;
+/// Rounding the fee up may cost this part of what is redeemed; above, it waits longer.
+const FEE_SHARE: u64 = 100;
 
 /// What a round of redeeming did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -30,31 +39,89 @@ pub struct RedeemReport {
     pub lost_sat: u64,
     /// Waiting for a mint that does not answer.
     pub waiting_sat: u64,
+    /// Not redeemed, and before long a payer could take it back or the mint forget
+    /// it. Someone must act.
+    pub at_risk_sat: u64,
 }
 
 impl Core {
-    /// Redeems what is due: half of the cap reached, or the oldest old enough.
+    /// Redeems what is due.
     pub(super) async fn redeem_due(&self) -> Result<RedeemReport, GatewayError> {
-        let now = self.now();
-        for held in self.ledger.list_held().await? {
-            let is_much = held.gross.as_u64().saturating_mul(2) >= self.config.vault_cap.as_u64();
-            // Half of the age, so that a mint that is down for a while is no loss.
-            let is_old = now.saturating_sub(held.oldest_at) >= self.config.vault_max_age_secs / 2;
-            if is_much || is_old {
-                self.begin_redeem(&held.mint, None).await?;
-            }
-        }
-        let report = self.redeem_begun().await?;
-        self.ledger.prune_call_responses(now).await?;
+        let report = self.redeem_where(|held| self.is_due(held)).await?;
+        self.ledger.prune_call_responses(self.now()).await?;
         Ok(report)
     }
 
     /// Redeems all that is held.
     pub(super) async fn redeem_all(&self) -> Result<RedeemReport, GatewayError> {
-        for held in self.ledger.list_held().await? {
-            self.begin_redeem(&held.mint, None).await?;
+        self.redeem_where(|_| true).await
+    }
+
+    async fn redeem_where(
+        &self,
+        is_due: impl Fn(&Held) -> bool,
+    ) -> Result<RedeemReport, GatewayError> {
+        // What was begun before comes first: new batches of its mint wait for it.
+        let mut report = self.redeem_begun().await?;
+        loop {
+            let held = self.ledger.list_held().await?;
+            let mut is_begun = false;
+            for held in held.iter().filter(|held| !held.is_waiting && is_due(held)) {
+                self.begin_redeem(&held.mint, None).await?;
+                is_begun = true;
+            }
+            if !is_begun {
+                report.at_risk_sat = self.note_risk().await?;
+                return Ok(report);
+            }
+            let batch = self.redeem_begun().await?;
+            report.redeemed_sat += batch.redeemed_sat;
+            report.fee_sat += batch.fee_sat;
+            report.lost_sat += batch.lost_sat;
+            report.waiting_sat = batch.waiting_sat;
         }
-        self.redeem_begun().await
+    }
+
+    fn is_due(&self, held: &Held) -> bool {
+        let max_age = self.config.vault_max_age_secs;
+        let gross_ppk = held.gross.as_u64().saturating_mul(1_000);
+        let waste_ppk = held.fee_ppk.next_multiple_of(1_000) - held.fee_ppk;
+        // Not all of the time, so that a mint that is down for a while is no loss.
+        let patience = if waste_ppk.saturating_mul(FEE_SHARE) > gross_ppk {
+            max_age / 4 * 3
+        } else {
+            max_age / 2
+        };
+        let age = self.now().saturating_sub(held.oldest_at);
+        self.is_half_of_cap(held.gross.as_u64()) || age >= patience || self.ends_soon(held)
+    }
+
+    /// Returns whether so much of one mint is worth redeeming at once.
+    pub(super) fn is_half_of_cap(&self, gross_sat: u64) -> bool {
+        gross_sat.saturating_mul(2) >= self.config.vault_cap.as_u64()
+    }
+
+    fn ends_soon(&self, held: &Held) -> bool {
+        held.redeem_by.is_some_and(|end| end <= self.soon())
+    }
+
+    /// Returns when the end of a lock is near: half of what payers must lock for.
+    fn soon(&self) -> u64 {
+        self.now().saturating_add(self.config.min_locktime_secs / 2)
+    }
+
+    /// Says which ecash is in danger, and returns how much it is.
+    async fn note_risk(&self) -> Result<u64, GatewayError> {
+        let mut at_risk_sat = 0;
+        for (mint, amount) in self.ledger.list_at_risk(self.soon()).await? {
+            at_risk_sat += amount.as_u64();
+            tracing::error!(
+                mint.url = %mint,
+                amount_msat = amount.to_msat().as_u64(),
+                "Accepted ecash of a mint that does not answer can be taken back before long"
+            );
+        }
+        Ok(at_risk_sat)
     }
 
     /// Redeems the token of one payment now, if it is still held.
@@ -70,7 +137,7 @@ impl Core {
     async fn begin_redeem(&self, mint: &str, only: Option<PaymentKey>) -> Result<(), GatewayError> {
         let operation_id = format!("redeem-{}", random_id(self.entropy.as_ref()));
         self.ledger
-            .begin_redeem(mint.to_owned(), only, operation_id, MAX_BATCH_TOKENS)
+            .begin_redeem(mint.to_owned(), only, operation_id, MAX_BATCH_PROOFS)
             .await?;
         crash::point("gateway.after_redeem_intent");
         Ok(())

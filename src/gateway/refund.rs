@@ -195,6 +195,8 @@ impl Core {
             ys: Vec::new(),
             refund_key: None,
             proofs: String::new(),
+            fee_ppk: 0,
+            redeem_by: None,
         };
         let start = self
             .ledger

@@ -14,7 +14,12 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use cdk::mint::{MintBuilder, MintMeltLimits, UnitConfig};
 use cdk::nuts::nut00::KnownMethod;
 use cdk::nuts::{CurrencyUnit, PaymentMethod};
@@ -61,6 +66,7 @@ pub struct SandboxMint {
     /// Its account on the Lightning network.
     pub account: String,
     mint: Arc<cdk::Mint>,
+    is_available: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for SandboxMint {
@@ -97,6 +103,11 @@ impl SandboxMint {
         let router = cdk_axum::create_mint_router(Arc::clone(&mint), vec!["bolt11".to_owned()])
             .await
             .map_err(|error| mint_fault(&config.name, error))?;
+        let is_available = Arc::new(AtomicBool::new(true));
+        let router = router.layer(from_fn_with_state(
+            Arc::clone(&is_available),
+            refuse_if_away,
+        ));
         let lifecycle = &config.lifecycle;
         let (stopping, served) = (lifecycle.stopping(), Arc::clone(&mint));
         lifecycle.spawn_draining(async move {
@@ -111,7 +122,18 @@ impl SandboxMint {
                 tracing::warn!(%error, "the sandbox's mint did not stop cleanly");
             }
         });
-        Ok(Self { url, account, mint })
+        Ok(Self {
+            url,
+            account,
+            mint,
+            is_available,
+        })
+    }
+
+    /// Takes the mint away, or brings it back: meanwhile it answers 503 to
+    /// everything, as a proxy before a mint that is down.
+    pub fn set_available(&self, is_available: bool) {
+        self.is_available.store(is_available, Ordering::SeqCst);
     }
 
     /// Returns what the mint has issued and not redeemed, in satoshi: what it
@@ -127,6 +149,18 @@ impl SandboxMint {
         let issued = sum(self.mint.total_issued().await.map_err(fault)?);
         let redeemed = sum(self.mint.total_redeemed().await.map_err(fault)?);
         Ok(issued.saturating_sub(redeemed))
+    }
+}
+
+async fn refuse_if_away(
+    State(is_available): State<Arc<AtomicBool>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if is_available.load(Ordering::SeqCst) {
+        next.run(request).await
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE.into_response()
     }
 }
 

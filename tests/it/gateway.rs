@@ -12,6 +12,7 @@ use self::shop::{Answer, Mode, Shop, l402, paid};
 mod metered;
 mod refused;
 mod shop;
+mod vault;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lightning_payment_buys_its_uses_and_no_more() {

@@ -57,6 +57,8 @@ pub(crate) async fn admit(
             net: proofs.amount.saturating_sub(proofs.fee),
             proofs: serde_json::to_string(&proofs.proofs)
                 .map_err(|_| bad("malformed_token", "A proof of the token cannot be read."))?,
+            fee_ppk: proofs.fee_ppk,
+            redeem_by: proofs.redeem_by,
             ..paid.clone()
         });
         let answer = claimed(shared, terms, claim.clone(), already_spent()).await?;
@@ -232,6 +234,8 @@ fn paid_token(token: &ParsedToken) -> Option<PaidToken> {
         ys,
         refund_key,
         proofs: String::new(),
+        fee_ppk: 0,
+        redeem_by: None,
     })
 }
 

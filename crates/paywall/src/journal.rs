@@ -65,6 +65,11 @@ pub struct PaidToken {
     pub refund_key: Option<String>,
     /// The proofs as JSON, for a token taken offline; empty for one that was swapped.
     pub proofs: String,
+    /// Of a token taken offline: what redeeming it costs in thousandths of a satoshi.
+    pub fee_ppk: u64,
+    /// Of a token taken offline: Unix seconds when its payer could take it back, or
+    /// its mint forget it; `None` for never.
+    pub redeem_by: Option<u64>,
 }
 
 impl PaidToken {

@@ -29,9 +29,14 @@ pub(crate) struct Batch {
 pub(crate) struct Held {
     pub(crate) mint: String,
     pub(crate) gross: Sat,
-    pub(crate) tokens: u64,
+    /// What redeeming all of it costs, in thousandths of a satoshi.
+    pub(crate) fee_ppk: u64,
     /// When the oldest was accepted. Unix seconds.
     pub(crate) oldest_at: u64,
+    /// Until when the first of it must be redeemed. Unix seconds.
+    pub(crate) redeem_by: Option<u64>,
+    /// Whether an earlier batch of this mint is not through yet.
+    pub(crate) is_waiting: bool,
 }
 
 impl Ledger {
@@ -40,15 +45,19 @@ impl Ledger {
         self.read(|connection| {
             Ok(connection
                 .prepare(
-                    "SELECT mint, sum(gross_sat), count(*), min(accepted_at)
-                     FROM vault_tokens WHERE state = 'held' GROUP BY mint",
+                    "SELECT mint, sum(gross_sat), sum(fee_ppk), min(accepted_at), min(redeem_by),
+                            EXISTS (SELECT 1 FROM vault_tokens w
+                                    WHERE w.mint = v.mint AND w.state = 'redeeming')
+                     FROM vault_tokens v WHERE state = 'held' GROUP BY mint",
                 )?
                 .query_map([], |row| {
                     Ok(Held {
                         mint: row.get(0)?,
                         gross: Sat::new(row.get(1)?),
-                        tokens: row.get(2)?,
+                        fee_ppk: row.get(2)?,
                         oldest_at: row.get(3)?,
+                        redeem_by: row.get(4)?,
+                        is_waiting: row.get(5)?,
                     })
                 })?
                 .collect::<Result<_, _>>()?)
@@ -56,23 +65,43 @@ impl Ledger {
         .await
     }
 
-    /// Marks at most `limit` held tokens of `mint` as being redeemed by `operation_id`.
-    /// With `only`, just the token that this payment was made with.
+    /// Returns what must be redeemed by `soon` and is not, for each mint.
+    pub(crate) async fn list_at_risk(&self, soon: u64) -> Result<Vec<(String, Sat)>, StoreError> {
+        self.read(move |connection| {
+            Ok(connection
+                .prepare_cached(
+                    "SELECT mint, sum(gross_sat) FROM vault_tokens
+                     WHERE state IN ('held', 'redeeming') AND redeem_by <= ?1 GROUP BY mint",
+                )?
+                .query_map([soon], |row| Ok((row.get(0)?, Sat::new(row.get(1)?))))?
+                .collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Marks held tokens of `mint` as being redeemed by `operation_id`: those that
+    /// must be redeemed first, of at most `max_proofs` proofs together, but at least
+    /// one token. With `only`, just the token that this payment was made with.
     pub(crate) async fn begin_redeem(
         &self,
         mint: String,
         only: Option<PaymentKey>,
         operation_id: String,
-        limit: u32,
+        max_proofs: u32,
     ) -> Result<(), StoreError> {
         self.write("begin a redeem", move |transaction| {
             transaction.execute(
                 "UPDATE vault_tokens SET state = 'redeeming', operation_id = ?2
                  WHERE payment_key IN (
-                     SELECT payment_key FROM vault_tokens
-                     WHERE mint = ?1 AND state = 'held' AND (?3 IS NULL OR payment_key = ?3)
-                     ORDER BY accepted_at LIMIT ?4)",
-                params![mint, operation_id, only.map(|key| key.0), limit],
+                     SELECT payment_key FROM (
+                         SELECT payment_key, proof_count,
+                                sum(proof_count) OVER (
+                                    ORDER BY coalesce(redeem_by, 9e18), accepted_at, payment_key
+                                ) AS proofs
+                         FROM vault_tokens
+                         WHERE mint = ?1 AND state = 'held' AND (?3 IS NULL OR payment_key = ?3))
+                     WHERE proofs <= ?4 OR proofs = proof_count)",
+                params![mint, operation_id, only.map(|key| key.0), max_proofs],
             )?;
             Ok(())
         })
@@ -238,8 +267,9 @@ pub(super) fn insert(
 ) -> Result<(), StoreError> {
     transaction
         .prepare_cached(
-            "INSERT INTO vault_tokens (payment_key, call_id, agent, mint, proofs, gross_sat, state, accepted_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'held', ?7)",
+            "INSERT INTO vault_tokens (payment_key, call_id, agent, mint, proofs, gross_sat,
+                    proof_count, fee_ppk, redeem_by, state, accepted_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'held', ?10)",
         )?
         .execute(params![
             token.key().0,
@@ -248,6 +278,9 @@ pub(super) fn insert(
             token.mint,
             token.proofs,
             token.gross.as_u64(),
+            token.ys.len(),
+            token.fee_ppk,
+            token.redeem_by,
             now
         ])?;
     Ok(())

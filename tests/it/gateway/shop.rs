@@ -108,6 +108,16 @@ impl Shop {
         rails: &[&str],
         change: impl FnOnce(&mut AgentConfig),
     ) -> Self {
+        Self::open_as(uses, rails, change, |_| {}).await
+    }
+
+    /// Opens a shop whose agent and limits were changed.
+    pub(super) async fn open_as(
+        uses: u32,
+        rails: &[&str],
+        change: impl FnOnce(&mut AgentConfig),
+        limit: impl FnOnce(&mut GatewayConfig),
+    ) -> Self {
         let clock = Arc::new(OffsetClock::default());
         let network = SimulatedNetwork::open(None, clock.clone(), Arc::new(SystemEntropy)).unwrap();
         network.faucet("bank", Sat::new(1_000_000).into()).unwrap();
@@ -132,12 +142,14 @@ impl Shop {
         agent.path = "/v1/query".to_owned();
         agent.rails = rails.iter().map(|rail| (*rail).to_owned()).collect();
         change(&mut agent);
+        let mut config = GatewayConfig {
+            upstream_timeout_secs: 1,
+            challenges_per_minute: CHALLENGES_PER_MINUTE,
+            ..GatewayConfig::default()
+        };
+        limit(&mut config);
         let gateway = Gateway::new(GatewayParts {
-            config: GatewayConfig {
-                upstream_timeout_secs: 1,
-                challenges_per_minute: CHALLENGES_PER_MINUTE,
-                ..GatewayConfig::default()
-            },
+            config,
             network: Network::Simulated,
             public_url: "http://127.0.0.1:7402".to_owned(),
             agents: vec![agent],

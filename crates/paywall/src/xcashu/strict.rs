@@ -97,8 +97,11 @@ pub struct OfflineProofs {
     pub amount: Sat,
     /// What the mint takes when they are redeemed by themselves.
     pub fee: Sat,
-    /// Unix seconds when the first lock ends; `None` when none does.
-    pub locked_until: Option<u64>,
+    /// The same in thousandths of a satoshi, before rounding: proofs that are
+    /// redeemed together round up once.
+    pub fee_ppk: u64,
+    /// Unix seconds when the first lock or keyset ends; `None` when none does.
+    pub redeem_by: Option<u64>,
     /// The proofs, with full keyset ids.
     pub proofs: Proofs,
 }
@@ -169,7 +172,8 @@ fn examine(token: &ParsedToken, policy: &Policy<'_>) -> Result<OfflineProofs, Fi
         }
     }
     let resolved = resolve_keysets(token, mint, policy)?;
-    let fee = fee_of(&resolved);
+    let fee_ppk = fee_ppk_of(&resolved);
+    let fee = Sat::new(fee_ppk.div_ceil(1_000));
     refuse_below(token.amount.saturating_sub(fee), policy.price)?;
     if let Some(reason) = swap {
         return Err(reason.into());
@@ -177,7 +181,7 @@ fn examine(token: &ParsedToken, policy: &Policy<'_>) -> Result<OfflineProofs, Fi
     if !mint.enforces_p2pk {
         return Err(SwapReason::LocksNotEnforced.into());
     }
-    accept(token, mint, &resolved, fee)
+    accept(token, mint, &resolved, fee_ppk)
 }
 
 fn refuse_below(net: Sat, price: Sat) -> Result<(), RefuseReason> {
@@ -295,12 +299,11 @@ fn examine_keyset(keyset: &KeysetInfo, policy: &Policy<'_>) -> Result<(), Findin
     }
 }
 
-/// NUT-02: the fees of all inputs together, rounded up once.
-fn fee_of(resolved: &[(Proof, &KeysetInfo)]) -> Sat {
-    let ppk = resolved.iter().fold(0_u64, |sum, (_, keyset)| {
+/// NUT-02: the fees of all inputs together, in thousandths of the unit.
+fn fee_ppk_of(resolved: &[(Proof, &KeysetInfo)]) -> u64 {
+    resolved.iter().fold(0, |sum, (_, keyset)| {
         sum.saturating_add(keyset.input_fee_ppk)
-    });
-    Sat::new(ppk.div_ceil(1_000))
+    })
 }
 
 /// Verifies the mint's signatures, the costly part, and gathers the result.
@@ -308,14 +311,14 @@ fn accept(
     token: &ParsedToken,
     mint: &MintInfo,
     resolved: &[(Proof, &KeysetInfo)],
-    fee: Sat,
+    fee_ppk: u64,
 ) -> Result<OfflineProofs, Finding> {
     if resolved.len() > MAX_OFFLINE_PROOFS {
         return Err(SwapReason::TooManyProofs.into());
     }
     let mut ys = Vec::with_capacity(resolved.len());
     let mut seen = HashSet::new();
-    let mut locked_until: Option<u64> = None;
+    let mut redeem_by: Option<u64> = None;
     for (proof, keyset) in resolved {
         let key = keyset
             .keys
@@ -335,20 +338,21 @@ fn accept(
             return Err(RefuseReason::DuplicateProof.into());
         }
         ys.push(y);
-        if let Lock::P2pk(P2pk {
-            locktime: Some(end),
-            ..
-        }) = Lock::of(&proof.secret)
-        {
-            locked_until = Some(locked_until.map_or(end, |first| first.min(end)));
+        let locktime = match Lock::of(&proof.secret) {
+            Lock::P2pk(P2pk { locktime, .. }) => locktime,
+            Lock::None | Lock::Other(_) => None,
+        };
+        for end in locktime.into_iter().chain(keyset.final_expiry) {
+            redeem_by = Some(redeem_by.map_or(end, |first| first.min(end)));
         }
     }
     Ok(OfflineProofs {
         mint: mint.url.clone(),
         ys,
         amount: token.amount,
-        fee,
-        locked_until,
+        fee: Sat::new(fee_ppk.div_ceil(1_000)),
+        fee_ppk,
+        redeem_by,
         proofs: resolved.iter().map(|(proof, _)| proof.clone()).collect(),
     })
 }

@@ -40,6 +40,8 @@ fn token(text: &str, ys: &[u8]) -> PaidToken {
         ys: ys.iter().map(|y| [*y; 33]).collect(),
         refund_key: None,
         proofs: "[]".to_owned(),
+        fee_ppk: 100,
+        redeem_by: None,
     }
 }
 

@@ -115,6 +115,11 @@ CREATE TABLE vault_tokens (
     -- The proofs as JSON; emptied once redeemed, so that a stolen file holds no old secrets.
     proofs       TEXT    NOT NULL,
     gross_sat    INTEGER NOT NULL CHECK (gross_sat > 0),
+    -- Mints limit the inputs of a swap, and take a fee for each.
+    proof_count  INTEGER NOT NULL CHECK (proof_count > 0),
+    fee_ppk      INTEGER NOT NULL CHECK (fee_ppk >= 0),
+    -- When a lock or a keyset ends; NULL for never.
+    redeem_by    INTEGER,
     -- held, redeeming (operation_id says how), redeemed, or lost: the mint refused it.
     state        TEXT    NOT NULL CHECK (state IN ('held', 'redeeming', 'redeemed', 'lost')),
     operation_id TEXT             CHECK (length(operation_id) <= 200),

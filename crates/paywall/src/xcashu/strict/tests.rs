@@ -149,7 +149,7 @@ fn a_locked_token_is_accepted_without_the_mint() {
 
     assert_eq!(accepted.mint, format!("{MINT}/"));
     assert_eq!((accepted.amount, accepted.fee), (Sat::new(22), Sat::new(1)));
-    assert_eq!(accepted.locked_until, Some(SAFE));
+    assert_eq!(accepted.redeem_by, Some(SAFE));
     assert_eq!(accepted.ys, ys);
     assert_eq!(accepted.proofs[0].keyset_id, signer.info.id);
     assert!(!format!("{accepted:?}").contains("P2PK"));
