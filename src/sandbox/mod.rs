@@ -1,13 +1,16 @@
 //! The embedded market of `feria demo` and of the tests.
 //!
 //! Real parts over a simulated Lightning network
-//! ([`crate::lightning::simulated`]): a Cashu mint served over HTTP and sample
-//! agents to sell. Everything here listens on the loopback interface only and
+//! ([`crate::lightning::simulated`]): a Cashu mint served over HTTP, sample agents
+//! to sell, and a wallet for clients that bring none. Everything here listens on the loopback interface only and
 //! says `[simulated]` or `sample` where a person can see it.
 
 use std::net::SocketAddr;
 
+use crate::lightning::simulated::SimulatedError;
+
 pub mod demo;
+pub mod front;
 pub mod mint;
 pub mod upstream;
 
@@ -26,6 +29,9 @@ pub enum SandboxError {
     /// The sandbox serves simulated money and must not be reached from outside.
     #[error("listen on {0}: the sandbox listens on loopback addresses only")]
     NotLoopback(SocketAddr),
+    /// The simulated Lightning network does not take changes.
+    #[error("use the simulated Lightning network")]
+    Lightning(#[source] SimulatedError),
     /// The mint's own folder cannot be made.
     #[error("create the mint's folder")]
     Folder(#[source] std::io::Error),

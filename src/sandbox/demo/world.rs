@@ -1,9 +1,10 @@
-//! The demo's world: two mints, a Lightning network, two relays, a seller node and
-//! a buyer node, all in this process and all on loopback.
+//! The demo's world: two mints, a Lightning network and a wallet on it for visitors,
+//! two relays, a seller node and a buyer node, all in this process and on loopback.
 //!
 //! With a data folder the world comes back where it was: the ports taken at the
 //! first start are written to `demo.json` before any money exists, because a
-//! mint's address is part of every proof and of every account.
+//! mint's address is part of every proof and of every account. Programs that visit
+//! the demo find all of it by that file.
 //!
 //! Order of a start, and why: mints and Lightning first; then the relays; then the
 //! seller, who redeems what it had accepted; then the buyer, whose open payments
@@ -25,6 +26,7 @@ use crate::clock::{OffsetClock, SharedClock, SystemEntropy};
 use crate::config::{AgentConfig, Config, MintEntry, Network, NodeSeed, RelayEntry, write_private};
 use crate::lifecycle::Lifecycle;
 use crate::lightning::simulated::{SimulatedBackend, SimulatedNetwork};
+use crate::sandbox::front::PaymentFront;
 use crate::sandbox::mint::{SandboxMint, SandboxMintConfig};
 use crate::sandbox::upstream::{Sample, SampleUpstream};
 
@@ -39,8 +41,11 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The ports taken at the first start; 0 before.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default)]
 struct Ports {
     mints: [u16; 2],
+    /// Of the front that pays invoices for visitors.
+    front: u16,
     relays: [u16; 2],
     relay_admins: [u16; 2],
     seller: [u16; 2],
@@ -83,6 +88,7 @@ pub(super) struct World {
     pub(super) seller: Node,
     pub(super) buyer: Node,
     pub(super) recovered: Vec<String>,
+    front: PaymentFront,
     relays: Vec<Node>,
     lifecycle: Lifecycle,
 }
@@ -100,6 +106,8 @@ impl World {
         )?;
         network.set_fee(ROUTING_FEE);
         let mints = start_mints(folder, &mut ports, &network, &lifecycle).await?;
+        let front = PaymentFront::start(loopback(ports.front), network.clone(), &lifecycle).await?;
+        ports.front = port_of(&front.url)?;
         let mint_entries: Vec<MintEntry> = mints
             .iter()
             .map(|(mint, _, _)| MintEntry {
@@ -154,6 +162,7 @@ impl World {
             seller,
             buyer,
             recovered,
+            front,
             relays,
             lifecycle,
         })
@@ -186,14 +195,19 @@ impl World {
         }
         let buyer = self.buyer.app.config.data_dir.display();
         let seller = self.seller.addresses.public;
-        Ok([
+        let mut commands: Vec<String> = [
             "search weather".to_owned(),
             "wallet create me --limit 1000sat --ttl 1h --fund 800sat".to_owned(),
             format!("fetch --wallet me --max-cost 100sat http://{seller}/a/data/"),
             "wallet audit me".to_owned(),
         ]
         .map(|command| format!("feria --data-dir {buyer} {command}"))
-        .into())
+        .into();
+        commands.push(format!(
+            "curl --json '{{\"invoice\": \"INVOICE OF A 402\"}}' {}",
+            self.front.pay_url()
+        ));
+        Ok(commands)
     }
 
     /// Stops everything, the buyer first.
@@ -212,6 +226,12 @@ impl World {
 
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Returns the port in the base URL of a part.
+fn port_of(url: &str) -> anyhow::Result<u16> {
+    let address = url.trim_start_matches("http://");
+    Ok(address.parse::<SocketAddr>()?.port())
 }
 
 async fn start_mints(
@@ -233,8 +253,7 @@ async fn start_mints(
             lifecycle: lifecycle.clone(),
         })
         .await?;
-        let address = mint.url.trim_start_matches("http://");
-        ports.mints[index] = address.parse::<SocketAddr>()?.port();
+        ports.mints[index] = port_of(&mint.url)?;
         mints.push((mint, name, input_fee_ppk));
     }
     // Before the first proof exists, or a restart would look for its mint elsewhere.
