@@ -29,7 +29,10 @@ pub struct Invoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvoiceState {
     /// Not paid, and still payable.
-    Open,
+    Open {
+        /// Unix seconds.
+        expires_at: u64,
+    },
     /// Paid.
     Settled {
         /// What arrived.

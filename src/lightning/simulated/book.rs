@@ -337,7 +337,9 @@ impl Book {
             Some(entry) if *entry.payee == *payee => match entry.claim {
                 Claim::Paid(amount) => InvoiceState::Settled { amount },
                 Claim::Open if entry.expires_at <= now => InvoiceState::Expired,
-                Claim::Open | Claim::Held => InvoiceState::Open,
+                Claim::Open | Claim::Held => InvoiceState::Open {
+                    expires_at: entry.expires_at,
+                },
             },
             _ => InvoiceState::NotFound,
         }

@@ -197,7 +197,9 @@ impl MintPayment for SimulatedProcessor {
         let hash = hash_of(identifier)?;
         Ok(match self.network.invoice_state(&self.account, &hash) {
             InvoiceState::Settled { amount } => vec![received(&hash, amount)],
-            InvoiceState::Open | InvoiceState::Expired | InvoiceState::NotFound => Vec::new(),
+            InvoiceState::Open { .. } | InvoiceState::Expired | InvoiceState::NotFound => {
+                Vec::new()
+            }
         })
     }
 
