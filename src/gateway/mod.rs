@@ -16,6 +16,7 @@
 //! | `redeemer` | when ecash accepted offline is redeemed |
 //! | `settled` | how Lightning income is booked |
 //! | `page` | what a person in a browser sees |
+//! | `watch` | who is told that an invoice was paid |
 
 use std::collections::HashMap;
 use std::fmt;
@@ -49,11 +50,13 @@ mod redeemer;
 mod refund;
 mod routes;
 mod settled;
+mod watch;
 
 pub use feria_paywall::service::{Body, ClientAddr};
 pub use paid_call::GatewayRecovery;
 pub use redeemer::RedeemReport;
 pub use refund::RefundOutcome;
+pub use watch::{InvoiceNews, InvoiceWatch, NoNews};
 
 use forward::Forward;
 use routes::{Matched, Routes};
@@ -111,6 +114,7 @@ pub(crate) struct Core {
     /// Accepted offline since the redeemer last looked, in satoshi; half of a cap calls it.
     accepted_sat: AtomicU64,
     redeem_wanted: tokio::sync::Notify,
+    watchers: watch::Watchers,
     /// Held while batches are redeemed.
     redeem_turn: tokio::sync::Mutex<()>,
 }
@@ -188,6 +192,7 @@ impl Gateway {
             mint_infos: Mutex::default(),
             accepted_sat: AtomicU64::new(0),
             redeem_wanted: tokio::sync::Notify::new(),
+            watchers: watch::Watchers::default(),
             redeem_turn: tokio::sync::Mutex::default(),
         });
         let layer = PaywallLayer::builder(&parts.secret, core.clone(), core.clone(), core.clone())

@@ -1,14 +1,18 @@
-//! The 402 for a person with a browser: the price, what it buys, and codes to scan.
+//! The 402 for a person with a browser: the price, what it buys, codes to scan, and
+//! whether the invoice is paid.
 //!
-//! It uses the style sheet of the public listener; no script, and nothing is
-//! loaded from elsewhere.
+//! It uses the style sheet and the one script of the public listener; nothing is
+//! loaded from elsewhere, and without script it says how to go on. The preimage
+//! that a person pastes travels in a header alone, never in an address.
 
 use std::sync::Arc;
 
 use askama::Template;
 use fast_qr::convert::svg::SvgBuilder;
 use fast_qr::qr::QRBuilder;
+use feria_paywall::amount::{MAX_MSAT, Msat};
 use feria_paywall::challenge::{ChallengePage, ChallengeView, PlainPage};
+use feria_paywall::l402::check_invoice;
 use http::HeaderValue;
 
 use super::Core;
@@ -37,6 +41,8 @@ struct PayPage {
     buys_more: bool,
     valid: String,
     lightning: Option<Way>,
+    /// What the script needs to follow the invoice.
+    watch: Option<Watch>,
     cashu: Option<Way>,
     mints: Vec<String>,
     steps: Vec<&'static str>,
@@ -51,6 +57,18 @@ struct Way {
     command: String,
 }
 
+/// The invoice as the page follows it.
+struct Watch {
+    /// The path that tells its state.
+    events: String,
+    /// How long it can be paid from now, in seconds: the browser's clock may be wrong.
+    secs_left: u64,
+    /// The same in words.
+    payable: String,
+    /// Only where the page itself can repeat the call: a browser opens it with GET.
+    macaroon: Option<String>,
+}
+
 impl ChallengePage for QrPage {
     fn html(&self, view: &ChallengeView<'_>) -> String {
         let page = self.page(view);
@@ -62,8 +80,8 @@ impl ChallengePage for QrPage {
 
     fn policy(&self) -> HeaderValue {
         HeaderValue::from_static(
-            "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; \
-             form-action 'none'; frame-ancestors 'none'",
+            "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; \
+             connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         )
     }
 }
@@ -71,7 +89,8 @@ impl ChallengePage for QrPage {
 impl QrPage {
     fn page(&self, view: &ChallengeView<'_>) -> PayPage {
         let terms = view.terms;
-        let call = self.call(&terms.service);
+        let (method, path) = self.address(&terms.service);
+        let call = self.call(&method, &path);
         let macaroon = view.offers.l402.as_deref().and_then(macaroon);
         PayPage {
             network: self.network,
@@ -96,6 +115,7 @@ impl QrPage {
                     macaroon.unwrap_or("MACAROON")
                 ),
             }),
+            watch: watch(view, macaroon.filter(|_| method == "GET")),
             cashu: view.offers.cashu.as_ref().map(|request| Way {
                 picture: qr(request),
                 text: request.clone(),
@@ -110,10 +130,14 @@ impl QrPage {
         }
     }
 
-    /// Returns the beginning of the command that calls the agent `name`.
-    fn call(&self, name: &str) -> String {
+    /// Returns the method and the path that the agent `name` is called with.
+    fn address(&self, name: &str) -> (String, String) {
         let route = self.core.routes.of(name).map(|route| route.address());
-        let (method, path) = route.unwrap_or_else(|| ("GET".to_owned(), format!("/a/{name}/")));
+        route.unwrap_or_else(|| ("GET".to_owned(), format!("/a/{name}/")))
+    }
+
+    /// Returns the beginning of the command that makes the call.
+    fn call(&self, method: &str, path: &str) -> String {
         let method = if method == "GET" {
             String::new()
         } else {
@@ -121,6 +145,19 @@ impl QrPage {
         };
         format!("curl {method}{}{path}", self.core.public_url)
     }
+}
+
+/// Returns how to follow the invoice on offer; nothing when there is none.
+fn watch(view: &ChallengeView<'_>, macaroon: Option<&str>) -> Option<Watch> {
+    let invoice = view.offers.invoice.as_deref()?;
+    let invoice = check_invoice(invoice, Msat::new(MAX_MSAT), view.now).ok()?;
+    let secs_left = invoice.expires_at.saturating_sub(view.now);
+    Some(Watch {
+        events: format!("/v1/invoices/{}/events", invoice.payment_hash),
+        secs_left,
+        payable: span(secs_left),
+        macaroon: macaroon.map(str::to_owned),
+    })
 }
 
 /// Returns the macaroon in the value of `WWW-Authenticate`. The layer made it, of

@@ -1,4 +1,4 @@
-//! The style sheet, the icon, and the headers that keep pages to themselves.
+//! The style sheet, the icon, the one script, and the headers that keep pages to themselves.
 
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 
 const STYLE: &str = include_str!("../../templates/style.css");
+const PAY_SCRIPT: &str = include_str!("../../templates/pay.js");
 const ICON: &str = include_str!("../../templates/icon.svg");
 
 /// No script, nothing from another host, no frame around it.
@@ -42,6 +43,18 @@ pub(crate) async fn style() -> impl IntoResponse {
             (CACHE_CONTROL, "max-age=300"),
         ],
         STYLE,
+    )
+}
+
+/// The script of the page of a 402.
+pub(crate) async fn pay_script() -> impl IntoResponse {
+    (
+        [
+            (CONTENT_TYPE, "text/javascript; charset=utf-8"),
+            (CACHE_CONTROL, "max-age=300"),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ],
+        PAY_SCRIPT,
     )
 }
 

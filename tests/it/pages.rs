@@ -1,12 +1,14 @@
 //! What every page must keep: the network's name, nothing from elsewhere, a strict
 //! policy, and no listing that writes into it.
 
+mod paying;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use feria::app::{Addresses, App, AppParts, Listeners};
 use feria::client::{HttpClient, HttpResponse, http_client};
-use feria::clock::{SeededEntropy, SystemClock};
+use feria::clock::{OffsetClock, SeededEntropy, SystemClock};
 use feria::config::{AgentConfig, Config, Network, NodeSeed};
 use feria::lifecycle::Lifecycle;
 use feria::lightning::simulated::{SimulatedBackend, SimulatedNetwork};
@@ -15,6 +17,8 @@ use feria::protocol::{Listing, Offer};
 use feria_paywall::amount::Msat;
 use nostr::key::{Keys, SecretKey};
 
+/// The one script there is, on the page of a 402 alone.
+const PAY_SCRIPT: &str = "<script src=\"/pay.js\" defer></script>";
 /// A stranger's text that would break out of a page, an attribute or a command.
 const HOSTILE: &str = "\"><script>alert(1)</script><img src=https://evil.example/x '$(reboot)";
 
@@ -22,31 +26,36 @@ struct Site {
     app: App,
     addresses: Addresses,
     http: HttpClient,
+    clock: Arc<OffsetClock>,
+    network: SimulatedNetwork,
     _folder: tempfile::TempDir,
 }
 
 impl Site {
     async fn start() -> Self {
+        let translate = AgentConfig {
+            summary: HOSTILE.to_owned(),
+            uses: 3,
+            ..AgentConfig::new("translate", "http://127.0.0.1:9", Msat::new(21_000))
+        };
+        Self::selling(translate).await
+    }
+
+    async fn selling(agent: AgentConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::new(Network::Simulated, folder.path());
         config.public.listen = "127.0.0.1:0".parse().unwrap();
         config.admin.listen = "127.0.0.1:0".parse().unwrap();
-        AgentConfig {
-            summary: HOSTILE.to_owned(),
-            uses: 3,
-            ..AgentConfig::new("translate", "http://127.0.0.1:9", Msat::new(21_000))
-        }
-        .save(folder.path())
-        .unwrap();
-        let clock = Arc::new(SystemClock);
+        agent.save(folder.path()).unwrap();
+        let clock = Arc::new(OffsetClock::default());
         let network =
             SimulatedNetwork::open(None, clock.clone(), Arc::new(SeededEntropy::new(2))).unwrap();
         let listeners = Listeners::bind(&mut config).await.unwrap();
         let parts = AppParts {
             seed: NodeSeed::from_bytes([7; 64]),
-            clock,
+            clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(1)),
-            lightning: Some(Arc::new(SimulatedBackend::new(network, "seller"))),
+            lightning: Some(Arc::new(SimulatedBackend::new(network.clone(), "seller"))),
             lifecycle: Lifecycle::default(),
         };
         let app = App::build(config, parts).await.unwrap();
@@ -55,6 +64,8 @@ impl Site {
             app,
             addresses,
             http: http_client(Duration::from_secs(20)).unwrap(),
+            clock,
+            network,
             _folder: folder,
         }
     }
@@ -103,6 +114,7 @@ impl Site {
 
 fn check_html(html: &str, own: &str) {
     assert!(html.contains("SIMULATED money"), "{html}");
+    let html = &html.replacen(PAY_SCRIPT, "", 1);
     for forbidden in [
         "<script",
         "<style",
@@ -193,6 +205,8 @@ async fn the_pay_page_says_price_uses_invoice_and_refund() {
         "Authorization: L402 ",
         "/v1/refund",
         "play money",
+        "Payable for 10 minutes",
+        "Is it paid?",
     ] {
         assert!(html.contains(said), "{said} in {html}");
     }
@@ -212,6 +226,7 @@ async fn a_hostile_listing_is_only_text() {
 
     for html in [market, listing] {
         assert!(html.contains("&#60;script&#62;"), "{html}");
+        assert!(!html.contains(PAY_SCRIPT), "{html}");
     }
 }
 

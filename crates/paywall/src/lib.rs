@@ -63,8 +63,9 @@
 //! - [`l402`]: macaroons, challenges, credentials and the check of invoices.
 //! - `xcashu`: payment requests, tokens and the check that takes a locked token
 //!   without asking its mint (feature `cashu`, on by default).
+//! - [`throttle`]: the limit per client that challenges are counted by.
 //!
-//! These parts are pure: they do no IO, read no clock and remember nothing.
+//! All but the last are pure: they do no IO, read no clock and remember nothing.
 
 pub mod amount;
 pub mod challenge;
@@ -79,6 +80,7 @@ pub mod scheme;
 pub mod service;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod throttle;
 pub mod verdict;
 #[cfg(feature = "cashu")]
 pub mod xcashu;
@@ -89,4 +91,3 @@ mod offer;
 mod paid;
 mod replay;
 mod reuse;
-mod throttle;

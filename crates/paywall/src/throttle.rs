@@ -23,22 +23,27 @@ struct Bucket {
 
 /// Counts challenges per client.
 #[derive(Debug)]
-pub(crate) struct Throttle {
+pub struct Throttle {
     per_minute: u64,
     clients: Mutex<HashMap<IpAddr, Bucket>>,
 }
 
 impl Throttle {
     /// Allows each client `per_minute` challenges a minute, all at once if it likes. 0 allows any number.
-    pub(crate) fn new(per_minute: u32) -> Self {
+    #[must_use]
+    pub fn new(per_minute: u32) -> Self {
         Self {
             per_minute: u64::from(per_minute),
             clients: Mutex::new(HashMap::new()),
         }
     }
 
-    /// Takes one challenge out of the client's bucket, or returns the seconds until there is one.
-    pub(crate) fn take(&self, client: Option<IpAddr>, now_millis: u64) -> Result<(), u64> {
+    /// Takes one challenge out of the client's bucket; `None` stands for all clients
+    /// whose address is not known.
+    ///
+    /// # Errors
+    /// The seconds until there is one.
+    pub fn take(&self, client: Option<IpAddr>, now_millis: u64) -> Result<(), u64> {
         if self.per_minute == 0 {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 pub(crate) mod card;
 mod documents;
 mod gateway;
+mod invoices;
 mod market;
 mod pages;
 
@@ -20,11 +21,13 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/l/{address}", get(pages::listing))
         .route("/card/{file}", get(pages::card))
         .route("/style.css", get(assets::style))
+        .route("/pay.js", get(assets::pay_script))
         .route("/icon.svg", get(assets::icon))
         .route("/a/{agent}", any(gateway::call_root))
         .route("/a/{agent}/", any(gateway::call_root))
         .route("/a/{agent}/{*path}", any(gateway::call))
         .route("/v1/refund", post(gateway::refund))
+        .route("/v1/invoices/{payment_hash}/events", get(invoices::events))
         .route("/openapi.json", get(documents::openapi))
         .route("/llms.txt", get(documents::llms))
         .route("/.well-known/l402.json", get(documents::l402))
