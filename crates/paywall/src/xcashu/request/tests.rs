@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Read by cashu-ts in `tests/interop`.
+const VECTORS: &str = include_str!("../../../../../tests/vectors/payment-requests.json");
 const KEY: &str = "026562efcfadc8e86d44da6a8adf80633d974302e62c850774db1fb36ff4cc7198";
 
 fn terms() -> CashuTerms {
@@ -31,6 +33,30 @@ fn both_encodings_read_back() {
     assert_eq!(parse(&creq_a), Ok(terms()));
     assert_eq!(parse(&creq_b), Ok(terms()));
     assert_eq!(parse(&creq_b.to_lowercase()), Ok(terms()));
+}
+
+#[test]
+fn the_shared_requests_are_what_is_written_and_read() {
+    let file: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
+    let requests = file["requests"].as_array().unwrap();
+    assert!(!requests.is_empty());
+    for vector in requests {
+        let text = |name: &str| vector[name].as_str().map(str::to_owned);
+        let terms = CashuTerms {
+            amount: Sat::new(vector["amount_sat"].as_u64().unwrap()),
+            unit: "sat".to_owned(),
+            mints: serde_json::from_value(vector["mints"].clone()).unwrap(),
+            lock_key: text("lock_key"),
+            min_locktime_secs: vector["min_locktime_secs"].as_u64(),
+        };
+        let id = text("id").unwrap();
+
+        assert_eq!(encode(&terms, &id).ok(), text("creq_a"));
+        assert_eq!(to_creq_b(&terms, &id).ok(), text("creq_b"));
+        for form in ["creq_a", "creq_b"] {
+            assert_eq!(parse(&text(form).unwrap()), Ok(terms.clone()));
+        }
+    }
 }
 
 #[test]
