@@ -9,9 +9,10 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use sha2::{Digest, Sha256};
 
+use crate::amount::Msat;
 use crate::journal::{Claim, Claimed, Payment, PaymentKey, RequestKey};
 use crate::l402::header::parse_authorization;
-use crate::l402::{Authorization, CallContext, Macaroon, Verdict, check};
+use crate::l402::{Authorization, CallContext, Limit, LimitUnit, Macaroon, Verdict, check};
 use crate::layer::Shared;
 use crate::paid::OpenCall;
 use crate::payment::Preimage;
@@ -84,9 +85,9 @@ async fn lightning(
     shared: &Shared,
     terms: &Terms,
     request: &RequestKey,
-    verified: Result<Payment, Refusal>,
+    verified: Result<(Payment, Msat), Refusal>,
 ) -> Result<Admission, Refusal> {
-    let payment = verified?;
+    let (payment, price) = verified?;
     let used_up = Refusal::PaymentRequired(Reason::UsedUp);
     if request.idempotency_key.is_some()
         && let Some(found) = kept(shared, payment.key(), request, true, used_up.clone()).await?
@@ -95,7 +96,7 @@ async fn lightning(
     }
     let claim = Claim {
         service: terms.service.clone(),
-        price: terms.price,
+        price,
         request: request.clone(),
         payment,
         now: shared.now(),
@@ -105,14 +106,14 @@ async fn lightning(
         .ok_or(used_up)
 }
 
-/// Returns the payment that the first good macaroon stands for.
+/// Returns the payment that the first good macaroon stands for, and its price.
 fn verify(
     shared: &Shared,
     terms: &Terms,
     parts: &Parts,
     macaroons: &[Macaroon],
     preimage: &Preimage,
-) -> Result<Payment, Refusal> {
+) -> Result<(Payment, Msat), Refusal> {
     let call = CallContext {
         service: &terms.service,
         capability: &terms.capability,
@@ -126,16 +127,20 @@ fn verify(
             Ok(verified) => match check(&verified, preimage, &call) {
                 Verdict::Accepted {
                     limits,
+                    price,
                     payment_hash,
                     token_id,
                 } => {
-                    return Ok(Payment::L402 {
+                    let price = price.unwrap_or(terms.price);
+                    let (paid, cost) = bought(price, &limits);
+                    let payment = Payment::L402 {
                         payment_hash,
                         token_id,
-                        paid: terms.invoice_amount(),
-                        cost: terms.cost_of_call(),
+                        paid,
+                        cost,
                         limits,
-                    });
+                    };
+                    return Ok((payment, price));
                 }
                 verdict => refusal_of(&verdict),
             },
@@ -143,6 +148,20 @@ fn verify(
         first.get_or_insert(refusal);
     }
     Err(first.unwrap_or(Refusal::BadCredential("The credential holds no macaroon.")))
+}
+
+/// Returns what was paid and what a call takes of limits in money, both by the
+/// macaroon's own words: the terms may have changed since it was issued.
+fn bought(price: Msat, limits: &[Limit]) -> (Msat, Msat) {
+    let whole = price.ceil_sat().to_msat();
+    match limits.first() {
+        Some(limit) if limit.unit == LimitUnit::Msat => (Msat::new(limit.max), price),
+        Some(limit) => {
+            let cost = price.as_u64().div_ceil(limit.max.max(1));
+            (whole, Msat::new(cost))
+        }
+        None => (whole, price),
+    }
 }
 
 fn refusal_of(verdict: &Verdict) -> Refusal {
@@ -258,5 +277,36 @@ fn request_key(parts: &Parts) -> RequestKey {
         digest: digest.finalize().into(),
         idempotency_key,
         body_hash: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(limit: Option<(LimitUnit, u64)>, paid_msat: u64, cost_msat: u64) {
+        let limits: Vec<Limit> = limit
+            .into_iter()
+            .map(|(unit, max)| Limit {
+                key: [0; 32],
+                unit,
+                max,
+            })
+            .collect();
+        assert_eq!(
+            bought(Msat::new(1_500), &limits),
+            (Msat::new(paid_msat), Msat::new(cost_msat)),
+            "{limit:?}"
+        );
+    }
+
+    #[test]
+    fn the_macaroon_says_what_was_paid_whatever_is_sold_by_now() {
+        check(Some((LimitUnit::Uses, 1)), 2_000, 1_500);
+        check(Some((LimitUnit::Uses, 4)), 2_000, 375);
+        check(Some((LimitUnit::Uses, 0)), 2_000, 1_500);
+        check(Some((LimitUnit::Msat, 9_000)), 9_000, 1_500);
+        check(None, 2_000, 1_500);
     }
 }

@@ -145,7 +145,7 @@ impl Payment {
 pub struct Claim {
     /// The service paid for.
     pub service: String,
-    /// Its price now.
+    /// The price its payer was told.
     pub price: Msat,
     /// The request.
     pub request: RequestKey,

@@ -107,6 +107,7 @@ fn issue(shared: &Shared, terms: &Terms, invoice: &ChallengeInvoice) -> Result<S
         capability: terms.capability.clone(),
         valid_until: Some(terms.valid_until(shared.now())),
         uses: terms.metered.is_none().then_some(terms.uses.max(1)),
+        price: Some(terms.price),
         balance: terms.metered.as_ref().map(|_| terms.invoice_amount()),
         path_prefix: None,
     }

@@ -113,15 +113,6 @@ impl Terms {
         }
     }
 
-    /// Returns what one call takes of a Lightning credential's limits in money.
-    #[must_use]
-    pub fn cost_of_call(&self) -> Msat {
-        match self.metered {
-            Some(_) => self.price,
-            None => Msat::new(self.price.as_u64().div_ceil(u64::from(self.uses.max(1)))),
-        }
-    }
-
     /// Returns when a credential issued at `now` expires. Unix seconds.
     #[must_use]
     pub const fn valid_until(&self, now: u64) -> u64 {

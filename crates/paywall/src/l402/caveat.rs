@@ -6,6 +6,7 @@
 //! | `<name>_capabilities` | `a[,b]` | good for one of these capabilities |
 //! | `<name>_valid_until` | Unix seconds | not after this moment |
 //! | `uses` | number | calls that the payment buys in all; added by a holder, calls that may be made with the narrowed copy |
+//! | `price_msat` | number | what the payment cost, or of a metered one a call may cost, whatever the price is by now |
 //! | `balance_msat` | number | a metered payment: what all calls together may cost |
 //! | `sats` | number | added by a holder: what calls with the narrowed copy may cost together |
 //! | `path_prefix` | `/v1` | only this path and those below it |
@@ -92,6 +93,8 @@ pub struct Terms {
     pub valid_until: Option<u64>,
     /// Calls it is good for; `None` is one, or any number within the balance.
     pub uses: Option<u32>,
+    /// The price that the payer was told; `None` leaves it to the moment of the call.
+    pub price: Option<Msat>,
     /// What all calls together may cost, for a metered payment.
     pub balance: Option<Msat>,
     /// The path, and those below it, that it opens; `None` for all.
@@ -126,6 +129,9 @@ impl Terms {
         if let Some(uses) = uses {
             caveats.push(Caveat::new("uses", uses.to_string())?);
         }
+        if let Some(price) = self.price {
+            caveats.push(Caveat::new("price_msat", price.as_u64().to_string())?);
+        }
         if let Some(balance) = self.balance {
             caveats.push(Caveat::new("balance_msat", balance.as_u64().to_string())?);
         }
@@ -149,6 +155,7 @@ mod tests {
             capability: "read".to_owned(),
             valid_until: Some(1_900_000_000),
             uses: Some(10),
+            price: Some(Msat::new(1_500)),
             balance: Some(Msat::new(5_000)),
             path_prefix: Some("/v1".to_owned()),
         };
@@ -162,7 +169,7 @@ mod tests {
 
         assert_eq!(
             text.join("|"),
-            "services=weather:0|weather_capabilities=read|weather_valid_until=1900000000|uses=10|balance_msat=5000|path_prefix=/v1"
+            "services=weather:0|weather_capabilities=read|weather_valid_until=1900000000|uses=10|price_msat=1500|balance_msat=5000|path_prefix=/v1"
         );
     }
 

@@ -5,6 +5,7 @@
 
 use super::issuer::VerifiedMacaroon;
 use super::limit::{Limit, LimitUnit};
+use crate::amount::Msat;
 use crate::payment::{PaymentHash, Preimage};
 
 /// The call that is to be paid for.
@@ -27,6 +28,8 @@ pub enum Verdict {
     Accepted {
         /// Each must have room. One use when no caveat says otherwise.
         limits: Vec<Limit>,
+        /// What the payer was told; `None` when no caveat says so.
+        price: Option<Msat>,
         /// The payment.
         payment_hash: PaymentHash,
         /// Tells apart two tokens for one payment.
@@ -64,6 +67,7 @@ pub fn check(macaroon: &VerifiedMacaroon, preimage: &Preimage, call: &CallContex
             Some(valid_until) if call.now > valid_until => Verdict::Expired { valid_until },
             _ => Verdict::Accepted {
                 limits: found.limits,
+                price: found.price,
                 payment_hash: macaroon.identifier.payment_hash,
                 token_id: macaroon.identifier.token_id,
             },
@@ -75,6 +79,7 @@ pub fn check(macaroon: &VerifiedMacaroon, preimage: &Preimage, call: &CallContex
 struct Gathered {
     names_service: bool,
     valid_until: Option<u64>,
+    price: Option<Msat>,
     limits: Vec<Limit>,
     /// Whether the issuer's own limit was seen; later ones are the holders'.
     is_bought_known: bool,
@@ -117,6 +122,12 @@ fn gather(macaroon: &VerifiedMacaroon, call: &CallContext<'_>) -> Result<Gathere
         } else if condition == "uses" {
             let uses = parse_digits::<u32>(value).ok_or_else(malformed)?;
             found.count(LimitUnit::Uses, uses.into(), payment, *name);
+        } else if condition == "price_msat" {
+            let price = parse_digits(value).map(Msat::new).ok_or_else(malformed)?;
+            // The issuer's caveats come first: a holder cannot make it cheaper afterwards.
+            if *found.price.get_or_insert(price) != price {
+                return Err(malformed());
+            }
         } else if condition == "balance_msat" {
             let balance = parse_digits::<u64>(value).ok_or_else(malformed)?;
             found.count(LimitUnit::Msat, balance, payment, *name);

@@ -43,6 +43,7 @@ fn limited(limits: &[(LimitUnit, u64, Option<usize>)]) -> Verdict {
                 max: *max,
             })
             .collect(),
+        price: None,
         payment_hash: preimage().payment_hash(),
         token_id: [6; 32],
     }
@@ -61,6 +62,21 @@ fn expect(caveats: &[&str], path: &str, expected: &Verdict) {
         expected,
         "{caveats:?} {path}"
     );
+}
+
+#[test]
+fn the_price_is_the_one_of_the_challenge() {
+    let bought = ["services=weather:0", "uses=1", "price_msat=1500"];
+    let mut priced = accepted(1);
+    if let Verdict::Accepted { price, .. } = &mut priced {
+        *price = Some(Msat::new(1_500));
+    }
+    let malformed = Verdict::MalformedCaveat("price_msat".to_owned());
+
+    expect(&bought, "/", &priced);
+    expect(&[&bought[..], &["price_msat=1500"]].concat(), "/", &priced);
+    expect(&[&bought[..], &["price_msat=1"]].concat(), "/", &malformed);
+    expect(&["services=weather:0", "price_msat=-1"], "/", &malformed);
 }
 
 #[test]
