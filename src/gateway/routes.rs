@@ -162,6 +162,9 @@ impl Pricing for Core {
                 agent.summary.chars().take(200).collect()
             },
             price: agent.price,
+            asks_pricer: false,
+            is_shadow: false,
+            trial: None,
             uses: agent.uses.max(1),
             metered: route.metered.clone(),
             commit: match agent.commit {

@@ -18,8 +18,6 @@ use crate::paid::OpenCall;
 use crate::payment::Preimage;
 use crate::price::Terms;
 use crate::replay::Found;
-#[cfg(feature = "cashu")]
-use crate::service::ClientAddr;
 use crate::verdict::{Reason, Refusal, Unavailable};
 
 /// Longest `Idempotency-Key` that is looked at, in bytes.
@@ -33,10 +31,11 @@ pub(crate) enum Admission {
     Replay(Box<Found>),
 }
 
-/// Checks the payment of a request and claims it.
+/// Checks the payment of a request and claims it. For ecash the price in `terms`
+/// becomes the one that its payer was told.
 pub(crate) async fn admit(
     shared: &Shared,
-    terms: &Terms,
+    terms: &mut Terms,
     parts: &Parts,
 ) -> Result<Admission, Refusal> {
     let request = request_key(parts);
@@ -60,10 +59,7 @@ pub(crate) async fn admit(
     };
     match token(&parts.headers) {
         #[cfg(feature = "cashu")]
-        Some(token) => {
-            let client = parts.extensions.get::<ClientAddr>().map(|client| client.0);
-            crate::ecash::admit(shared, terms, request, token, client).await
-        }
+        Some(token) => crate::ecash::admit(shared, terms, request, token, parts).await,
         _ => Err(refusal),
     }
 }
@@ -251,7 +247,8 @@ fn unavailable(error: crate::journal::JournalError) -> Refusal {
     Refusal::Unavailable(Unavailable::Journal)
 }
 
-fn request_key(parts: &Parts) -> RequestKey {
+/// Returns the SHA-256 over method, target and content type.
+pub(crate) fn request_digest(parts: &Parts) -> [u8; 32] {
     let mut digest = Sha256::new();
     let content_type = parts.headers.get(CONTENT_TYPE);
     for part in [
@@ -267,6 +264,10 @@ fn request_key(parts: &Parts) -> RequestKey {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part);
     }
+    digest.finalize().into()
+}
+
+fn request_key(parts: &Parts) -> RequestKey {
     let idempotency_key = parts
         .headers
         .get("idempotency-key")
@@ -274,7 +275,7 @@ fn request_key(parts: &Parts) -> RequestKey {
         .and_then(|key| key.to_str().ok())
         .map(ToOwned::to_owned);
     RequestKey {
-        digest: digest.finalize().into(),
+        digest: request_digest(parts),
         idempotency_key,
         body_hash: None,
     }

@@ -34,9 +34,14 @@ pub const SETTLEMENT: HeaderName = HeaderName::from_static("feria-settlement");
 /// Says the price to a `HEAD` request, in millisatoshi.
 pub const PRICE_MSAT: HeaderName = HeaderName::from_static("x-price-msat");
 
+/// Says what a call in shadow mode would have cost, such as `21 sat`.
+pub const SHADOW: HeaderName = HeaderName::from_static("feria-shadow");
+/// Says how many free calls a client has left.
+pub const TRIAL_REMAINING: HeaderName = HeaderName::from_static("x-trial-remaining");
+
 /// The headers a page in a browser may read.
 pub(crate) const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "WWW-Authenticate, X-Cashu, Payment-Receipt, Feria-Settlement, Retry-After, X-Uses-Remaining, X-Balance-Msat, X-Cost-Msat, X-Price-Msat, Link",
+    "WWW-Authenticate, X-Cashu, Payment-Receipt, Feria-Settlement, Retry-After, X-Uses-Remaining, X-Balance-Msat, X-Cost-Msat, X-Trial-Remaining, X-Price-Msat, Feria-Shadow, Link",
 );
 
 /// The ways to pay that one 402 offers.
@@ -157,6 +162,22 @@ pub(crate) fn answer(
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     response
+}
+
+/// Takes out what only the paywall says: a service cannot forge it.
+pub(crate) fn remove_own(headers: &mut HeaderMap) {
+    for name in [
+        X_CASHU,
+        PAYMENT_RECEIPT,
+        USES_REMAINING,
+        BALANCE_MSAT,
+        COST_MSAT,
+        SETTLEMENT,
+        SHADOW,
+        TRIAL_REMAINING,
+    ] {
+        headers.remove(name);
+    }
 }
 
 fn set_offers(headers: &mut HeaderMap, offers: &Offers) {

@@ -6,12 +6,16 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use http::request::Parts;
+
 use crate::admit::{Admission, claimed, kept};
-use crate::amount::Sat;
+use crate::amount::{Msat, Sat};
+use crate::ask;
 use crate::journal::{Claim, PaidToken, Payment, RequestKey};
 use crate::layer::Shared;
 use crate::price::{EcashTerms, Terms};
 use crate::scheme::{Redeemer, SwapFault, SwapOrder};
+use crate::service::client_of;
 use crate::verdict::{Refusal, Unavailable};
 use crate::xcashu::cashu::MintUrl;
 use crate::xcashu::cashu::dhke::hash_to_curve;
@@ -25,10 +29,10 @@ pub use crate::xcashu::MintInfo;
 /// Admits a request that pays with `token`.
 pub(crate) async fn admit(
     shared: &Shared,
-    terms: &Terms,
+    terms: &mut Terms,
     request: RequestKey,
     token: Result<ParsedToken, TokenError>,
-    client: Option<IpAddr>,
+    parts: &Parts,
 ) -> Result<Admission, Refusal> {
     let mut token = token.map_err(|error| bad("malformed_token", error.to_string()))?;
     let (Some(ecash), Some(redeemer)) = (&terms.ecash, shared.redeemer.as_deref()) else {
@@ -40,7 +44,19 @@ pub(crate) async fn admit(
             return Ok(Admission::Replay(Box::new(found)));
         }
     }
-    token.mint = precheck(&token, ecash, terms.price.ceil_sat())?;
+    token.mint = precheck(&token, ecash)?;
+    terms.price = price_of(shared, terms, &request, &token, parts).await?;
+    let price = terms.price.ceil_sat();
+    if token.amount < price {
+        // It may have bought its answer before the price rose.
+        let key = crate::journal::token_key(&token.text);
+        let detail = format!("The token holds {}, the price is {price}.", token.amount);
+        let too_low = bad("amount_too_low", detail);
+        let found = kept(shared, key, &request, false, too_low.clone()).await?;
+        return found
+            .map(|found| Admission::Replay(Box::new(found)))
+            .ok_or(too_low);
+    }
     let paid = paid_token(&token)
         .ok_or_else(|| bad("malformed_token", "A secret of the token cannot be read."))?;
     let offline = offline(redeemer, &token, ecash, terms, shared.now()).await?;
@@ -66,12 +82,12 @@ pub(crate) async fn admit(
             return Ok(admission);
         }
     }
-    let swapped = swap(shared, redeemer, &claim, &paid, client).await?;
+    let swapped = swap(shared, redeemer, &claim, &paid, client_of(parts)).await?;
     claim_swapped(shared, terms, claim, paid, swapped).await
 }
 
 /// Checks what needs no mint, and returns the mint as the terms spell it.
-fn precheck(token: &ParsedToken, ecash: &EcashTerms, price: Sat) -> Result<String, Refusal> {
+fn precheck(token: &ParsedToken, ecash: &EcashTerms) -> Result<String, Refusal> {
     let mint = ecash
         .mints
         .iter()
@@ -85,11 +101,30 @@ fn precheck(token: &ParsedToken, ecash: &EcashTerms, price: Sat) -> Result<Strin
     if token.unit != "sat" {
         return Err(bad("wrong_unit", "The token is not in satoshi."));
     }
-    if token.amount < price {
-        let detail = format!("The token holds {}, the price is {price}.", token.amount);
-        return Err(bad("amount_too_low", detail));
-    }
     Ok(mint.clone())
+}
+
+/// Returns the price that `token` is taken at: what its payer was told if it covers
+/// that, or today's if that is lower or nothing was told.
+async fn price_of(
+    shared: &Shared,
+    terms: &Terms,
+    request: &RequestKey,
+    token: &ParsedToken,
+    parts: &Parts,
+) -> Result<Msat, Refusal> {
+    let told = shared.quotes.covered(
+        terms,
+        client_of(parts),
+        &request.digest,
+        token.amount,
+        shared.now(),
+    );
+    match told {
+        Some(told) if terms.asks_pricer => Ok(told),
+        Some(told) => Ok(told.min(terms.price)),
+        None => ask::price(shared, terms, parts).await,
+    }
 }
 
 /// Returns the proofs if the token can be taken without its mint.

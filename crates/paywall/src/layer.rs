@@ -7,11 +7,13 @@ use tower_layer::Layer;
 use crate::challenge::{ChallengePage, PlainPage};
 use crate::journal::Journal;
 use crate::l402::Issuer;
-use crate::price::Pricing;
+use crate::price::{Pricer, Pricing};
+use crate::quote::Quotes;
 use crate::reuse::Reuse;
 use crate::scheme::{InvoiceMaker, Redeemer, World};
 use crate::service::Paywall;
 use crate::throttle::Throttle;
+use crate::trial::Trials;
 
 /// Challenges a client may ask for in a minute unless told otherwise.
 const DEFAULT_CHALLENGES_PER_MINUTE: u32 = 30;
@@ -24,10 +26,11 @@ pub struct PaywallLayer {
     shared: Arc<Shared>,
 }
 
-/// What all requests share; read only, but for the table of clients.
+/// What all requests share; read only, but for the tables of clients.
 pub(crate) struct Shared {
     pub(crate) issuer: Issuer,
     pub(crate) pricing: Arc<dyn Pricing>,
+    pub(crate) pricer: Option<Arc<dyn Pricer>>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) invoices: Option<Arc<dyn InvoiceMaker>>,
     pub(crate) redeemer: Option<Arc<dyn Redeemer>>,
@@ -37,6 +40,11 @@ pub(crate) struct Shared {
     /// Counts tokens that were sent to a mint and turned out bad.
     pub(crate) bad_tokens: Throttle,
     pub(crate) reuse: Reuse,
+    /// Counts questions to the pricer.
+    pub(crate) price_asks: Throttle,
+    /// Prices that were told to payers of ecash.
+    pub(crate) quotes: Quotes,
+    pub(crate) trials: Trials,
     pub(crate) kept_response_bytes: usize,
 }
 
@@ -67,6 +75,7 @@ impl PaywallLayer {
             shared: Shared {
                 issuer: Issuer::new(secret),
                 pricing,
+                pricer: None,
                 journal,
                 invoices: None,
                 redeemer: None,
@@ -75,6 +84,9 @@ impl PaywallLayer {
                 throttle: Throttle::new(0),
                 bad_tokens: Throttle::new(0),
                 reuse: Reuse::new(0),
+                price_asks: Throttle::new(0),
+                quotes: Quotes::default(),
+                trials: Trials::default(),
                 kept_response_bytes: DEFAULT_KEPT_RESPONSE_BYTES,
             },
             challenges_per_minute: DEFAULT_CHALLENGES_PER_MINUTE,
@@ -97,6 +109,13 @@ impl PaywallBuilder {
         self
     }
 
+    /// Asks `pricer` for the price where the terms say so.
+    #[must_use]
+    pub fn pricer(mut self, pricer: Arc<dyn Pricer>) -> Self {
+        self.shared.pricer = Some(pricer);
+        self
+    }
+
     /// Renders the 402 for browsers with `page`.
     #[must_use]
     pub fn page(mut self, page: Arc<dyn ChallengePage>) -> Self {
@@ -105,7 +124,8 @@ impl PaywallBuilder {
     }
 
     /// Limits the challenges that make an invoice, and likewise the tokens that
-    /// their mint refuses, for each client a minute; 0 for no limit.
+    /// their mint refuses and the questions to the pricer, for each client a
+    /// minute; 0 for no limit.
     #[must_use]
     pub const fn challenges_per_minute(mut self, challenges: u32) -> Self {
         self.challenges_per_minute = challenges;
@@ -133,6 +153,7 @@ impl PaywallBuilder {
     pub fn build(mut self) -> PaywallLayer {
         self.shared.throttle = Throttle::new(self.challenges_per_minute);
         self.shared.bad_tokens = Throttle::new(self.challenges_per_minute);
+        self.shared.price_asks = Throttle::new(self.challenges_per_minute);
         PaywallLayer {
             shared: Arc::new(self.shared),
         }

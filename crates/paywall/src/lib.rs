@@ -16,24 +16,14 @@
 //!
 //! use feria_paywall::amount::Msat;
 //! use feria_paywall::layer::PaywallLayer;
-//! use feria_paywall::price::{CommitAt, Terms};
+//! use feria_paywall::price::Terms;
 //! use feria_paywall::testing::{MemoryJournal, MemoryWorld};
 //!
 //! let world = Arc::new(MemoryWorld::at(1_700_000_000));
 //! let pricing = |request: &http::request::Parts| {
 //!     (request.uri.path() == "/translate").then(|| Terms {
-//!         service: "translate".into(),
-//!         capability: "text".into(),
 //!         description: "Translates a text".into(),
-//!         price: Msat::new(21_000),
-//!         uses: 1,
-//!         metered: None,
-//!         commit: CommitAt::Head,
-//!         valid_secs: 3_600,
-//!         invoice_expiry_secs: 600,
-//!         lightning: true,
-//!         ecash: None,
-//!         links: Vec::new(),
+//!         ..Terms::new("translate", "text", Msat::new(21_000))
 //!     })
 //! };
 //! let layer = PaywallLayer::builder(
@@ -86,8 +76,13 @@ pub mod verdict;
 pub mod xcashu;
 
 mod admit;
+mod ask;
 mod capture;
+mod client;
 mod offer;
 mod paid;
+mod quote;
 mod replay;
 mod reuse;
+mod trial;
+mod unpaid;

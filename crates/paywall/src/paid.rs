@@ -24,6 +24,7 @@ use crate::amount::Msat;
 use crate::capture::{BodyHash, Ending, ReadFault, Watch, hashed, read_all, watched};
 use crate::challenge::{
     BALANCE_MSAT, COST_MSAT, EXPOSED, PAYMENT_RECEIPT, SETTLEMENT, USES_REMAINING, X_CASHU, answer,
+    remove_own,
 };
 use crate::journal::{CallId, Delivered, PayOut, StoredResponse};
 use crate::l402::Remaining;
@@ -243,10 +244,7 @@ impl OpenCall {
 
 /// Adds the headers of a paid answer.
 pub(crate) fn mark(headers: &mut HeaderMap, call: &CallId, remaining: &Remaining) {
-    // Only the paywall speaks about payments: a service cannot forge these.
-    for name in [X_CASHU, USES_REMAINING, BALANCE_MSAT, COST_MSAT, SETTLEMENT] {
-        headers.remove(name);
-    }
+    remove_own(headers);
     if let Ok(receipt) = HeaderValue::from_str(&call.0) {
         headers.insert(PAYMENT_RECEIPT, receipt);
     }

@@ -1,14 +1,16 @@
 //! What a request costs, and what the payment buys.
 
+use async_trait::async_trait;
 use http::header::HeaderName;
 use http::request::Parts;
+use sha2::{Digest, Sha256};
 
 use crate::amount::Msat;
 
 /// Says what a request costs.
 ///
 /// Asked for every request, on the request's own task: answer from memory. A
-/// price that needs a look-up belongs into a cache that is refreshed elsewhere.
+/// price that needs a look-up is a [`Pricer`]'s.
 pub trait Pricing: Send + Sync {
     /// Returns the terms of `request`; `None` lets it pass without payment.
     fn terms(&self, request: &Parts) -> Option<Terms>;
@@ -23,6 +25,26 @@ where
     }
 }
 
+/// Says what a request costs right now, where that takes a question to somebody else.
+///
+/// Asked before a price is told and for ecash whose payer was told none, of requests
+/// whose terms say [`Terms::asks_pricer`]; never for an L402 credential, which
+/// carries the price it was bought at.
+#[async_trait]
+pub trait Pricer: Send + Sync {
+    /// Returns the price of `request`; above 0. `terms.price` is what is listed.
+    /// The headers may hold secrets of the client.
+    ///
+    /// # Errors
+    /// When there is none: the request is answered 503.
+    async fn price(&self, request: &Parts, terms: &Terms) -> Result<Msat, NoPrice>;
+}
+
+/// No price can be told; why is for the pricer's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("ask for a price")]
+pub struct NoPrice;
+
 /// The terms of one priced endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
@@ -35,6 +57,14 @@ pub struct Terms {
     /// What one payment costs; of a metered call, the most that it may cost.
     /// Invoices and ecash round up to whole satoshi.
     pub price: Msat,
+    /// Whether the layer's [`Pricer`] is asked for the price; `price` is then what is
+    /// listed. A credential is bound to method and target then, for another request
+    /// may cost more.
+    pub asks_pricer: bool,
+    /// Whether requests pass without payment and only the response says the price.
+    pub is_shadow: bool,
+    /// Free calls to try it with.
+    pub trial: Option<Trial>,
     /// How many calls one Lightning payment buys; at least 1. An ecash payment
     /// buys one, and a metered Lightning payment as many as its balance covers.
     pub uses: u32,
@@ -77,6 +107,15 @@ pub struct Metered {
     pub cost_header: HeaderName,
 }
 
+/// Free calls that each client has, counted per address (of IPv6 per /64) in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    /// How many in a window.
+    pub calls: u32,
+    /// How long a window is, from the client's first free call. Seconds.
+    pub window_secs: u64,
+}
+
 /// Which ecash is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EcashTerms {
@@ -90,6 +129,44 @@ pub struct EcashTerms {
 }
 
 impl Terms {
+    /// Returns terms at a fixed price: one call a payment over Lightning alone, an
+    /// invoice for ten minutes and a credential for an hour.
+    #[must_use]
+    pub fn new(service: &str, capability: &str, price: Msat) -> Self {
+        Self {
+            service: service.to_owned(),
+            capability: capability.to_owned(),
+            description: service.to_owned(),
+            price,
+            asks_pricer: false,
+            is_shadow: false,
+            trial: None,
+            uses: 1,
+            metered: None,
+            commit: CommitAt::Head,
+            valid_secs: 3_600,
+            invoice_expiry_secs: 600,
+            lightning: true,
+            ecash: None,
+            links: Vec::new(),
+        }
+    }
+
+    /// Binds the capability to the method and target of `request`, if the price is
+    /// that of this request alone.
+    pub(crate) fn bind(&mut self, request: &Parts) {
+        if !self.asks_pricer {
+            return;
+        }
+        let target = request.uri.path_and_query();
+        let digest = Sha256::new()
+            .chain_update(request.method.as_str())
+            .chain_update(b" ")
+            .chain_update(target.map_or("/", |target| target.as_str()))
+            .finalize();
+        self.capability = format!("{}.{}", self.capability, hex::encode(&digest[..16]));
+    }
+
     /// Returns what the invoice of a challenge asks for.
     #[must_use]
     pub fn invoice_amount(&self) -> Msat {

@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use crate::amount::Msat;
+use crate::client::block;
 use crate::payment::PaymentHash;
-use crate::throttle::block;
 
 /// Most challenges that are remembered; each takes about a kilobyte.
 const MAX_REMEMBERED: usize = 1_024;

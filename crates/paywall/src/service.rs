@@ -2,7 +2,9 @@
 //!
 //! For each request, in this order:
 //! 1. ask the pricing for terms; none means that the request passes untouched;
-//! 2. `HEAD` is told the price, without an invoice;
+//! 2. in shadow mode it is served and told the price; `HEAD` is told the price,
+//!    without an invoice; one of the client's free calls is used if there is one
+//!    left and the request carries no payment;
 //! 3. L402 is checked first, then ecash; what is refused is answered here;
 //! 4. the payment is claimed once in the journal;
 //! 5. the inner service is called;
@@ -27,7 +29,8 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use tower_service::Service;
 
-use crate::admit::{Admission, admit};
+use crate::admit::{Admission, admit, request_digest};
+use crate::ask;
 use crate::challenge::{ChallengeView, Offers, X_CASHU, price_told, render};
 use crate::layer::Shared;
 use crate::offer;
@@ -35,6 +38,7 @@ use crate::paid;
 use crate::price::Terms;
 use crate::replay;
 use crate::scheme::BoxFuture;
+use crate::unpaid;
 use crate::verdict::{Outcome, Refusal, Unavailable};
 
 /// Any error, as bodies carry it.
@@ -128,11 +132,20 @@ async fn serve(
     parts: Parts,
     body: Body,
 ) -> Response<Body> {
+    if terms.is_shadow {
+        let request = Request::from_parts(parts, body);
+        return unpaid::shadow(&shared, forward, &terms, request).await;
+    }
     if parts.method == Method::HEAD {
-        return price_told(&terms, offer::cashu(&shared, &terms));
+        return tell_price(&shared, &terms, &parts).await;
     }
     if !carries_payment(&parts.headers) {
-        return decide(shared, forward, terms, parts, body).await;
+        let now_millis = shared.world.now_millis();
+        let Some(taken) = shared.trials.take(&terms, client_of(&parts), now_millis) else {
+            return decide(shared, forward, terms, parts, body).await;
+        };
+        let request = Request::from_parts(parts, body);
+        return unpaid::trial(&shared, forward, taken, request).await;
     }
     // On a task of its own: a client who hangs up must not leave a payment that is
     // on its way, or a claimed call, to nobody.
@@ -147,7 +160,7 @@ async fn serve(
         // The task was cut off by a shutdown; the next start resolves the call.
         Err(_) => {
             let refusal = Refusal::Unavailable(Unavailable::Journal);
-            refuse(&shared, &told, &headers, None, refusal).await
+            say(&shared, &told, &headers, &refusal, &Offers::default())
         }
     }
 }
@@ -156,11 +169,12 @@ async fn serve(
 async fn decide(
     shared: Arc<Shared>,
     forward: Forward,
-    terms: Terms,
+    mut terms: Terms,
     mut parts: Parts,
     body: Body,
 ) -> Response<Body> {
-    let refusal = match admit(&shared, &terms, &parts).await {
+    terms.bind(&parts);
+    let refusal = match admit(&shared, &mut terms, &parts).await {
         Ok(Admission::Call(call)) => {
             strip_payment(&mut parts.headers);
             let request = Request::from_parts(parts, body);
@@ -172,8 +186,12 @@ async fn decide(
         },
         Err(refusal) => refusal,
     };
-    let client = parts.extensions.get::<ClientAddr>().map(|client| client.0);
-    refuse(&shared, &terms, &parts.headers, client, refusal).await
+    refuse(&shared, terms, &parts, refusal).await
+}
+
+/// Returns the client's address as the listener found it.
+pub(crate) fn client_of(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<ClientAddr>().map(|client| client.0)
 }
 
 fn carries_payment(headers: &HeaderMap) -> bool {
@@ -184,32 +202,62 @@ fn carries_payment(headers: &HeaderMap) -> bool {
             .any(|value| is_payment(value.as_bytes()))
 }
 
-/// Answers a refusal; a 402 gets its offers here.
-async fn refuse(
+/// Answers `HEAD`.
+async fn tell_price(shared: &Shared, terms: &Terms, parts: &Parts) -> Response<Body> {
+    match ask::priced(shared, terms, parts).await {
+        Ok(terms) => price_told(&terms, offer::cashu(shared, &terms)),
+        Err(refusal) => say(shared, terms, &parts.headers, &refusal, &Offers::default()),
+    }
+}
+
+/// Answers a refusal; a 402 gets its price and its offers here.
+async fn refuse(shared: &Shared, terms: Terms, parts: &Parts, refusal: Refusal) -> Response<Body> {
+    let (terms, refusal, offers) = match refusal {
+        Refusal::PaymentRequired(reason) => match make_offers(shared, &terms, parts).await {
+            Ok((priced, offers)) => (priced, Refusal::PaymentRequired(reason), offers),
+            Err(refusal) => (terms, refusal, Offers::default()),
+        },
+        other => (terms, other, Offers::default()),
+    };
+    say(shared, &terms, &parts.headers, &refusal, &offers)
+}
+
+/// Makes the offers of a 402, and remembers the price that they tell.
+async fn make_offers(
+    shared: &Shared,
+    terms: &Terms,
+    parts: &Parts,
+) -> Result<(Terms, Offers), Refusal> {
+    let client = client_of(parts);
+    let priced = ask::priced(shared, terms, parts).await?;
+    let offers = offer::make(shared, &priced, client).await?;
+    if offers.cashu.is_some() {
+        let digest = request_digest(parts);
+        shared.quotes.tell(&priced, client, &digest, shared.now());
+    }
+    Ok((priced, offers))
+}
+
+/// Renders an answer of the layer's own.
+fn say(
     shared: &Shared,
     terms: &Terms,
     headers: &HeaderMap,
-    client: Option<IpAddr>,
-    refusal: Refusal,
+    refusal: &Refusal,
+    offers: &Offers,
 ) -> Response<Body> {
-    let (refusal, offers) = match refusal {
-        Refusal::PaymentRequired(reason) => match offer::make(shared, terms, client).await {
-            Ok(offers) => (Refusal::PaymentRequired(reason), offers),
-            Err(refusal) => (refusal, Offers::default()),
-        },
-        other => (other, Offers::default()),
-    };
     let view = ChallengeView {
-        refusal: &refusal,
+        refusal,
         terms,
-        offers: &offers,
+        offers,
         now: shared.now(),
     };
     render(&view, headers, shared.page.as_ref())
 }
 
-/// Takes every payment header out; credentials of other schemes stay.
-fn strip_payment(headers: &mut HeaderMap) {
+/// Takes every payment header out; credentials of other schemes stay. The layer does
+/// so for whatever it prices; what has no price passes with all its headers.
+pub fn strip_payment(headers: &mut HeaderMap) {
     headers.remove(X_CASHU);
     let kept: Vec<_> = headers
         .get_all(AUTHORIZATION)

@@ -6,8 +6,10 @@
 //! active clients, newcomers share one bucket instead of growing it.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
+
+use crate::client::{SHARED, block};
 
 /// How many clients have a bucket of their own.
 const MAX_CLIENTS: usize = 4_096;
@@ -71,7 +73,7 @@ impl Throttle {
     #[cfg(any(test, feature = "cashu"))]
     pub(crate) fn give_back(&self, client: Option<IpAddr>) {
         let full = self.per_minute * 1_000;
-        let key = client.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), block);
+        let key = client.map_or(SHARED, block);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = clients.get_mut(&key) {
             bucket.level = (bucket.level + 1_000).min(full);
@@ -84,26 +86,14 @@ impl Throttle {
         client: Option<IpAddr>,
         now_millis: u64,
     ) -> IpAddr {
-        let shared = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        let Some(client) = client else { return shared };
+        let Some(client) = client else { return SHARED };
         if clients.len() >= MAX_CLIENTS && !clients.contains_key(&client) {
             clients.retain(|_, bucket| now_millis.saturating_sub(bucket.at_millis) < REFILL_MILLIS);
             if clients.len() >= MAX_CLIENTS {
-                return shared;
+                return SHARED;
             }
         }
         client
-    }
-}
-
-/// Returns the address block that one customer of a network has: an IPv6 /64.
-pub(crate) fn block(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or_else(
-            || IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
-            IpAddr::V4,
-        ),
     }
 }
 

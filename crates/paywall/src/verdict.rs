@@ -6,6 +6,7 @@
 
 use http::StatusCode;
 
+use crate::amount::Msat;
 use crate::journal::CallId;
 
 /// The outcome of one request. Found in the extensions of every response of the layer.
@@ -15,6 +16,18 @@ pub enum Outcome {
     Free,
     /// `HEAD`: the price was told.
     PriceTold,
+    /// Shadow mode: served for nothing.
+    Shadow {
+        /// What it would have cost; `None` when the pricer did not say.
+        price: Option<Msat>,
+    },
+    /// One of the client's free calls.
+    Trial {
+        /// How many are left.
+        remaining: u32,
+        /// Whether the service answered below 500; otherwise it was given back.
+        is_served: bool,
+    },
     /// The call was paid for and answered.
     Paid {
         /// The call.
@@ -95,6 +108,8 @@ pub enum Unavailable {
     Journal,
     /// No way to pay is set up.
     NoRail,
+    /// The pricer does not say what it costs. Nothing was paid.
+    Price,
 }
 
 impl Reason {
@@ -154,6 +169,7 @@ impl Refusal {
             Self::Unavailable(Unavailable::MintUnknown) => "mint_outcome_unknown",
             Self::Unavailable(Unavailable::Journal) => "journal_unavailable",
             Self::Unavailable(Unavailable::NoRail) => "no_way_to_pay",
+            Self::Unavailable(Unavailable::Price) => "price_unavailable",
         }
     }
 
@@ -243,6 +259,7 @@ impl Unavailable {
             Self::MintUnknown => "The mint did not say whether it took the token.",
             Self::Journal => "The seller's payment journal does not answer. Nothing was taken.",
             Self::NoRail => "The seller has not set up any way to be paid.",
+            Self::Price => "The seller cannot say right now what this call costs.",
         }
     }
 }

@@ -13,8 +13,10 @@ use super::*;
 use crate::amount::Msat;
 use crate::l402::{Caveat, Challenge, Macaroon};
 use crate::layer::{PaywallBuilder, PaywallLayer};
-use crate::price::{CommitAt, Metered};
+use crate::price::{CommitAt, Metered, Trial};
 use crate::testing::{MemoryJournal, MemoryWorld};
+
+mod priced;
 
 /// A paid echo: `fail` answers 500, `panic` panics, `break` and `stream` answer in
 /// parts (one breaks off after the first), a number is what the call cost, and
@@ -29,10 +31,13 @@ fn terms(request: &Parts) -> Option<Terms> {
     let path = request.uri.path();
     let is_metered = path.starts_with("/paid/metered");
     path.starts_with("/paid").then(|| Terms {
-        service: "echo".to_owned(),
-        capability: "say".to_owned(),
         description: "<b>echo</b>".to_owned(),
-        price: Msat::new(1_500),
+        asks_pricer: path == "/paid/asked",
+        is_shadow: path == "/paid/shadow",
+        trial: (path == "/paid/trial").then_some(Trial {
+            calls: 2,
+            window_secs: 60,
+        }),
         uses: if path == "/paid/ten" { 10 } else { 1 },
         metered: is_metered.then(|| Metered {
             deposit: Msat::new(4_000),
@@ -45,9 +50,7 @@ fn terms(request: &Parts) -> Option<Terms> {
         },
         valid_secs: 60,
         invoice_expiry_secs: 60,
-        lightning: true,
-        ecash: None,
-        links: Vec::new(),
+        ..Terms::new("echo", "say", Msat::new(1_500))
     })
 }
 
