@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::TrustedProxies;
+
 /// Where buyers, relays' clients and browsers reach this node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -18,6 +20,9 @@ pub struct PublicConfig {
     /// Whether the relay endpoint keeps encrypted messages for anyone, instead of
     /// for own agents alone. Default false.
     pub open_inbox: bool,
+    /// Proxies in front of this listener, as addresses or networks: what they say
+    /// about a client's address is believed, and limits count by it. Default none.
+    pub trusted_proxies: TrustedProxies,
 }
 
 impl Default for PublicConfig {
@@ -27,6 +32,7 @@ impl Default for PublicConfig {
             url: String::new(),
             max_body_bytes: 1024 * 1024,
             open_inbox: false,
+            trusted_proxies: TrustedProxies::default(),
         }
     }
 }

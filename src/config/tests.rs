@@ -249,6 +249,28 @@ fn an_agent_file_at_fault_is_named_with_its_key() {
 }
 
 #[test]
+fn trusted_proxies_are_addresses_and_networks() {
+    let config = Folder::with(&[(
+        CONFIG_FILE,
+        "[public]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\", \"fd00::/8\"]",
+    )])
+    .load(&[])
+    .unwrap();
+
+    let is_trusted = |text: &str| {
+        let proxies = &config.public.trusted_proxies;
+        proxies.contains(text.parse().unwrap())
+    };
+    assert!(is_trusted("127.0.0.1") && is_trusted("::ffff:10.9.8.7") && is_trusted("fd00::1"));
+    assert!(!is_trusted("127.0.0.2") && !is_trusted("11.0.0.1") && !is_trusted("::1"));
+    check_refused(
+        "[public]\ntrusted_proxies = [\"proxy\"]",
+        &[],
+        &["`public.trusted_proxies`", "10.0.0.0/8"],
+    );
+}
+
+#[test]
 fn a_relay_that_is_no_websocket_is_refused() {
     let folder = Folder::with(&[
         (CONFIG_FILE, ""),

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 use serde_json::json;
 
+use super::client_addr::client_addr;
 use super::pages;
 use crate::gateway::{ClientAddr, RefundOutcome};
 use crate::http::{Node, Problem};
@@ -31,7 +32,7 @@ pub(super) async fn call_root(
 pub(super) async fn call(
     State(node): State<Arc<Node>>,
     Path((agent, _path)): Path<(String, String)>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
 ) -> Response {
     if let Some(page) = page_for_a_person(&node, &agent, &request) {
@@ -46,7 +47,9 @@ pub(super) async fn call(
         )
         .into_response();
     }
-    request.extensions_mut().insert(ClientAddr(client.ip()));
+    let proxies = &node.config.public.trusted_proxies;
+    let client = client_addr(peer.ip(), request.headers(), proxies);
+    request.extensions_mut().insert(ClientAddr(client));
     let request = request.map(|body| Limited::new(body, limit).boxed_unsync());
     node.gateway.handle(&agent, request).await.map(Body::new)
 }

@@ -1,6 +1,7 @@
 //! The public listener: what buyers, Nostr clients, browsers and crawlers reach.
 
 pub(crate) mod card;
+mod client_addr;
 mod documents;
 mod gateway;
 mod invoices;
