@@ -234,7 +234,7 @@ impl App {
             clock: parts.clock,
             entropy: parts.entropy,
         });
-        node.set_agents(agents);
+        node.set_agents(agents)?;
         let mut app = Self {
             config,
             ledger,

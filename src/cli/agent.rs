@@ -17,6 +17,8 @@ pub(super) enum Command {
     Add(Add),
     /// List own agents.
     List,
+    /// Have the running node read the agents' files again.
+    Reload,
     /// Publish the listing of an agent now.
     Publish {
         /// The agent.
@@ -74,6 +76,7 @@ impl Command {
         match self {
             Self::Add(add) => add.execute(context, output).await,
             Self::List => list(context, output).await,
+            Self::Reload => reload(context, output).await,
             Self::Publish { name } => {
                 let client = NodeClient::open(&context.data_dir).await?;
                 let report = client
@@ -118,7 +121,7 @@ impl Add {
         agent.save(&context.data_dir)?;
         let client = NodeClient::find(&context.data_dir).await?;
         if let Some(client) = &client {
-            client.post(&["agents"], &json!({})).await?;
+            client.post(&["agents", "reload"], &json!({})).await?;
         }
         let report = json!({"agent": agent, "file": path, "is_live": client.is_some()});
         output.show(&report, |_| {
@@ -196,6 +199,29 @@ async fn list(context: &Context, output: &mut Output<'_>) -> Outcome {
             "No agents. Add one: feria agent add NAME --upstream URL --price 21sat",
         )
     })?;
+    Ok(ExitCode::Ok)
+}
+
+async fn reload(context: &Context, output: &mut Output<'_>) -> Outcome {
+    let client = NodeClient::open(&context.data_dir).await?;
+    let report = client.post(&["agents", "reload"], &json!({})).await?;
+    let changed: Vec<&str> = report["changed"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    output.show(&report, |report| {
+        let count = report["items"].as_array().map_or(0, Vec::len);
+        let changed = match changed.as_slice() {
+            [] => "none has changed".to_owned(),
+            names => format!("changed: {}", names.join(", ")),
+        };
+        format!("Agents on sale: {count}; {changed}.")
+    })?;
+    for name in &changed {
+        output.note(&format!("Next: feria agent publish {name}"));
+    }
     Ok(ExitCode::Ok)
 }
 

@@ -86,6 +86,10 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("agent list", &["feria agent list"]),
+    (
+        "agent reload",
+        &["feria agent reload                     after agents/NAME.toml was edited"],
+    ),
     ("agent publish", &["feria agent publish translate"]),
     ("agent check", &["feria agent check translate"]),
     ("credential", &["feria credential list"]),

@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use feria_paywall::amount::Msat;
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, source, units, write_private};
+use super::{ConfigError, PricerConfig, RouteConfig, route, source, units, write_private};
 
 /// The longest name of an agent.
 const MAX_NAME_CHARS: usize = 64;
+/// What [`is_word`] asks for.
+pub(super) const WORD_RULE: &str = "use 1 to 64 characters of a-z, 0-9, - and _";
+/// What [`are_rails`] asks for.
+pub(super) const RAILS_RULE: &str = "choose from \"l402\" and \"nut24\"";
 
 /// One own agent: an HTTP service with a price.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +61,23 @@ pub struct AgentConfig {
     /// the cost in millisatoshi. Default `x-cost-msat`.
     #[serde(default = "default_cost_header")]
     pub cost_header: String,
+    /// Whether calls are let through and only counted: nothing is taken, and the
+    /// response says what it would have cost. Default false.
+    #[serde(default)]
+    pub shadow: bool,
+    /// Calls that each client (an address, of IPv6 its /64) has free in a window.
+    /// They are counted in memory: a restart gives them again. Default 0.
+    #[serde(default)]
+    pub trial_calls: u32,
+    /// How long that window is, from a client's first free call, in seconds. Default 86400.
+    #[serde(default = "default_trial_window_secs")]
+    pub trial_window_secs: u64,
+    /// Who is asked for the price; `price` is what is listed. Default nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pricer: Option<PricerConfig>,
+    /// Further paths, each at its own price. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteConfig>,
 }
 
 /// When a call counts as delivered.
@@ -98,6 +119,10 @@ fn default_valid_secs() -> u64 {
     3_600
 }
 
+const fn default_trial_window_secs() -> u64 {
+    86_400
+}
+
 impl AgentConfig {
     /// Returns an agent with every default and the three things that have none.
     #[must_use]
@@ -117,6 +142,11 @@ impl AgentConfig {
             commit: CommitRule::default(),
             metered_deposit: Msat::ZERO,
             cost_header: default_cost_header(),
+            shadow: false,
+            trial_calls: 0,
+            trial_window_secs: default_trial_window_secs(),
+            pricer: None,
+            routes: Vec::new(),
         }
     }
 
@@ -208,68 +238,58 @@ impl AgentConfig {
     /// # Errors
     /// The key and the reason.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
-        let word = |text: &str| {
-            !text.is_empty()
-                && text.len() <= MAX_NAME_CHARS
-                && text.bytes().all(|byte| {
-                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte)
-                })
-        };
-        if !word(&self.name) {
-            return Err((
-                "name",
-                "use 1 to 64 characters of a-z, 0-9, - and _".to_owned(),
-            ));
-        }
-        if !word(&self.capability) {
-            return Err((
-                "capability",
-                "use 1 to 64 characters of a-z, 0-9, - and _".to_owned(),
-            ));
+        if !is_word(&self.name) {
+            return Err(("name", WORD_RULE.to_owned()));
         }
         match url::Url::parse(&self.upstream) {
             Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => {}
             _ => return Err(("upstream", "write an http:// or https:// URL".to_owned())),
         }
-        if self.price == Msat::ZERO {
-            return Err(("price", "a price is above 0, such as \"21sat\"".to_owned()));
-        }
-        if !self.path.starts_with('/') {
-            return Err(("path", "a path starts with a slash".to_owned()));
-        }
-        if http::Method::from_bytes(self.method.as_bytes()).is_err() {
-            return Err(("method", "write an HTTP method, such as POST".to_owned()));
-        }
-        if self.rails.is_empty()
-            || self
-                .rails
-                .iter()
-                .any(|rail| rail != "l402" && rail != "nut24")
-        {
-            return Err(("rails", "choose from \"l402\" and \"nut24\"".to_owned()));
-        }
-        if self.metered_deposit != Msat::ZERO && self.metered_deposit < self.price {
-            let reason = "a deposit pays for at least one call: at least the price, or 0sat";
-            return Err(("metered_deposit", reason.to_owned()));
-        }
-        if self.metered_deposit != Msat::ZERO && self.uses != 1 {
-            let reason = "a metered payment buys what its deposit covers: leave uses out";
-            return Err(("uses", reason.to_owned()));
-        }
         if http::HeaderName::from_bytes(self.cost_header.as_bytes()).is_err() {
             return Err(("cost_header", "write the name of an HTTP header".to_owned()));
         }
-        if self.uses == 0 || self.valid_secs == 0 {
-            return Err(("uses", "uses and valid_secs are above 0".to_owned()));
-        }
-        Ok(())
+        route::check(self)
     }
+}
+
+/// Returns whether `text` can name an agent or a capability.
+pub(super) fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= MAX_NAME_CHARS
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
+}
+
+/// Returns whether `rails` are ways to pay, and at least one.
+pub(super) fn are_rails(rails: &[String]) -> bool {
+    !rails.is_empty() && rails.iter().all(|rail| rail == "l402" || rail == "nut24")
 }
 
 fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join("agents")
 }
 
-fn known_keys() -> toml::Table {
-    source::as_table(&AgentConfig::new("", "", Msat::ZERO))
+/// Returns a table with every key of an agent's file; what may be missing is there.
+pub(super) fn known_keys() -> toml::Table {
+    let pricer = PricerConfig::new("");
+    source::as_table(&AgentConfig {
+        pricer: Some(pricer.clone()),
+        routes: vec![RouteConfig {
+            methods: default_rails(),
+            price: Some(Msat::ZERO),
+            capability: Some(String::new()),
+            uses: Some(0),
+            valid_secs: Some(0),
+            commit: Some(CommitRule::Head),
+            metered_deposit: Some(Msat::ZERO),
+            rails: default_rails(),
+            shadow: Some(false),
+            trial_calls: Some(0),
+            trial_window_secs: Some(0),
+            pricer: Some(pricer),
+            ..RouteConfig::default()
+        }],
+        ..AgentConfig::new("", "", Msat::ZERO)
+    })
 }

@@ -30,6 +30,8 @@ pub struct GatewayConfig {
     /// a new invoice, in seconds. Two payers behind one address share it, and only one
     /// can pay it. Default 0: each challenge is new.
     pub invoice_reuse_secs: u64,
+    /// Whether calls of all agents are let through and only counted. Default false.
+    pub shadow: bool,
 }
 
 impl Default for GatewayConfig {
@@ -44,6 +46,7 @@ impl Default for GatewayConfig {
             vault_max_age_secs: 300,
             challenges_per_minute: 60,
             invoice_reuse_secs: 0,
+            shadow: false,
         }
     }
 }

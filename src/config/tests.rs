@@ -249,6 +249,156 @@ fn an_agent_file_at_fault_is_named_with_its_key() {
 }
 
 #[test]
+fn the_sample_of_an_agent_lists_every_key() {
+    fn check(known: &Table, sample: &Table, path: &str) {
+        for (key, value) in known {
+            let path = format!("{path}.{key}");
+            let Some(shown) = sample.get(key) else {
+                panic!("agent.sample.toml lacks {path}");
+            };
+            match (value, shown) {
+                (Value::Table(known), Value::Table(shown)) => check(known, shown, &path),
+                (Value::Array(known), Value::Array(shown)) => {
+                    if let (Some(Value::Table(known)), Some(Value::Table(shown))) =
+                        (known.first(), shown.first())
+                    {
+                        check(known, shown, &path);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let text = include_str!("../../agent.sample.toml");
+
+    check(&agent::known_keys(), &text.parse().unwrap(), "");
+    let folder = Folder::with(&[("agents/agent.toml", text)]);
+    let agents = AgentConfig::load_all(folder.path()).unwrap();
+
+    assert_eq!(agents[0].sold().len(), 3);
+}
+
+#[test]
+fn routes_inherit_what_they_leave_out() {
+    let folder = Folder::with(&[(
+        "agents/a.toml",
+        r#"
+        upstream = "http://h"
+        price = "21sat"
+        trial_calls = 2
+        pricer = { url = "http://127.0.0.1:9100/price", fallback = "refuse" }
+        [[routes]]
+        path = "/v1/models/{name}"
+        methods = ["get"]
+        [[routes]]
+        path = "/v1/chat/{*rest}"
+        price = "5sat"
+        capability = "chat"
+        shadow = true
+        [[routes]]
+        path = "/health"
+        free = true
+        "#,
+    )]);
+
+    let agents = AgentConfig::load_all(folder.path()).unwrap();
+    let sold = agents[0].sold();
+
+    let terms: Vec<_> = sold.iter().map(|route| route.terms.as_ref()).collect();
+    let [Some(own), Some(models), Some(chat), None] = terms[..] else {
+        panic!("{sold:?}");
+    };
+    assert_eq!(
+        (models, &sold[1].methods[..]),
+        (own, &["GET".to_owned()][..])
+    );
+    let pricer = own.pricer.as_ref().unwrap();
+    assert_eq!(
+        (pricer.timeout_ms, pricer.fallback),
+        (500, PriceFallback::Refuse)
+    );
+    assert_eq!((chat.price, &chat.pricer), (Msat::new(5_000), &None));
+    assert!(chat.is_shadow && !own.is_shadow && chat.trial_calls == 2);
+    agents[0].save(folder.path()).unwrap();
+    assert_eq!(AgentConfig::load_all(folder.path()).unwrap(), agents);
+}
+
+#[test]
+fn a_route_at_fault_is_named_with_its_key() {
+    let own = "upstream = \"http://h\"\nprice = \"21sat\"\n";
+    for (text, parts) in [
+        (
+            "[[routes]]\nprise = \"1sat\"\npath = \"/\"",
+            &["did you mean `routes.price`"][..],
+        ),
+        ("[[routes]]\nprice = \"1sat\"", &["`routes`", "path"]),
+        ("[[routes]]\npath = \"v1\"", &["`routes.path`", "slash"]),
+        (
+            "[[routes]]\npath = \"/a/../b\"",
+            &["`routes.path`", "dot segments"],
+        ),
+        ("[[routes]]\npath = \"/a/%78\"", &["`routes.path`"]),
+        ("[[routes]]\npath = \"/a/{b\"", &["`routes.path`"]),
+        (
+            "[[routes]]\npath = \"/\"",
+            &["`routes.path`", "POST / stands there twice"],
+        ),
+        (
+            "[[routes]]\npath = \"/{a}\"\n[[routes]]\npath = \"/{b}\"",
+            &["`routes.path`", "/{b}"],
+        ),
+        (
+            "[[routes]]\npath = \"/b\"\nprice = \"1sat\"",
+            &["`routes.capability`", "of its own"],
+        ),
+        (
+            "[[routes]]\npath = \"/b\"\nuses = 9",
+            &["`routes.capability`"],
+        ),
+        (
+            "[[routes]]\npath = \"/b\"\nfree = true\nuses = 1",
+            &["`routes.free`"],
+        ),
+        (
+            "[[routes]]\npath = \"/b\"\nmethods = [\"a b\"]",
+            &["`routes.methods`"],
+        ),
+        (
+            "[[routes]]\npath = \"/b\"\nrails = [\"card\"]",
+            &["`routes.rails`"],
+        ),
+        (
+            "[[routes]]\npath = \"/b\"\nvalid_secs = 0",
+            &["`routes.uses`"],
+        ),
+        ("pricer = { url = \"h\" }", &["`pricer`", "http://"]),
+        (
+            "pricer = { url = \"http://h\", timeout_ms = 0 }",
+            &["`pricer`", "timeout_ms"],
+        ),
+        (
+            "pricer = { url = \"http://h\", fallback = \"free\" }",
+            &["`pricer`", "listed"],
+        ),
+        (
+            "pricer = { uri = \"http://h\" }",
+            &["did you mean `pricer.url`"],
+        ),
+        ("trial_window_secs = 0", &["`trial_window_secs`"]),
+    ] {
+        let folder = Folder::with(&[("agents/a.toml", &format!("{own}{text}"))]);
+        let refused = AgentConfig::load_all(folder.path()).unwrap_err();
+        let message = refused.to_string();
+        for part in parts {
+            assert!(
+                message.contains("a.toml") && message.contains(part),
+                "{message} lacks {part}"
+            );
+        }
+    }
+}
+
+#[test]
 fn trusted_proxies_are_addresses_and_networks() {
     let config = Folder::with(&[(
         CONFIG_FILE,

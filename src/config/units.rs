@@ -21,6 +21,28 @@ pub(super) mod msat {
     }
 }
 
+/// Reads and writes an amount that may be left out.
+pub(super) mod msat_option {
+    use feria_paywall::amount::Msat;
+    use serde::{Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        amount: &Option<Msat>,
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        amount
+            .as_ref()
+            .map(|amount| super::print(*amount))
+            .serialize(out)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Msat>, D::Error> {
+        super::msat::deserialize(from).map(Some)
+    }
+}
+
 /// Reads and writes [`Sat`](feria_paywall::amount::Sat) as `21sat`.
 pub(super) mod sat {
     use feria_paywall::amount::{Msat, Sat};

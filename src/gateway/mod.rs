@@ -8,6 +8,7 @@
 //! | file | decides |
 //! |---|---|
 //! | `routes` | which request is sold, and on what terms |
+//! | `pricer` | what it costs, where somebody else is asked |
 //! | `charge` | how invoices are made and tokens swapped |
 //! | `credentials` | which credentials were used, and withdrawing them |
 //! | `paid_call` | the states of a call, and what a restart does with them |
@@ -15,6 +16,7 @@
 //! | `refund` | how value goes back |
 //! | `redeemer` | when ecash accepted offline is redeemed |
 //! | `settled` | how Lightning income is booked |
+//! | `counts` | what was given away |
 //! | `page` | what a person in a browser sees |
 //! | `watch` | who is told that an invoice was paid |
 
@@ -25,9 +27,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use feria_paywall::layer::PaywallLayer;
-use feria_paywall::service::Paywall;
+use feria_paywall::service::{Paywall, strip_payment};
 use feria_paywall::xcashu::MintInfo;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use parking_lot::Mutex;
 use tower::{Layer, Service};
@@ -42,23 +44,28 @@ use crate::store::ledger::Ledger;
 use crate::wallet::{MintKeys, WalletError, Wallets};
 
 mod charge;
+mod counts;
 mod credentials;
 mod forward;
 mod page;
 mod paid_call;
+mod pricer;
 mod redeemer;
 mod refund;
 mod routes;
 mod settled;
 mod watch;
 
+pub use counts::GivenAway;
 pub use feria_paywall::service::{Body, ClientAddr};
 pub use paid_call::GatewayRecovery;
 pub use redeemer::RedeemReport;
 pub use refund::RefundOutcome;
 pub use watch::{InvoiceNews, InvoiceWatch, NoNews};
 
+use counts::Counts;
 use forward::Forward;
+use pricer::HttpPricer;
 use routes::{Matched, Routes};
 
 /// What a [`Gateway`] is made of.
@@ -103,6 +110,8 @@ pub(crate) struct Core {
     config: GatewayConfig,
     public_url: String,
     routes: Routes,
+    pricer: HttpPricer,
+    counts: Counts,
     ledger: Ledger,
     wallets: Wallets,
     lightning: Option<Arc<dyn LightningBackend>>,
@@ -173,7 +182,7 @@ impl Gateway {
         let patience = Duration::from_secs(parts.config.upstream_timeout_secs);
         let forward = Forward::new(http_client(patience)?, patience);
         let routes = Routes::default();
-        routes.replace(parts.agents)?;
+        routes.replace(parts.agents, parts.config.shadow)?;
         let (per_minute, reuse_secs, kept_bytes) = (
             parts.config.challenges_per_minute,
             parts.config.invoice_reuse_secs,
@@ -183,6 +192,8 @@ impl Gateway {
             config: parts.config,
             public_url: parts.public_url,
             routes,
+            pricer: HttpPricer::new()?,
+            counts: Counts::default(),
             ledger: parts.ledger,
             wallets: parts.wallets,
             lightning: parts.lightning,
@@ -198,6 +209,7 @@ impl Gateway {
         let layer = PaywallLayer::builder(&parts.secret, core.clone(), core.clone(), core.clone())
             .invoices(core.clone())
             .redeemer(core.clone())
+            .pricer(core.clone())
             .page(Arc::new(page::QrPage {
                 network: parts.network.as_str(),
                 core: Arc::clone(&core),
@@ -222,11 +234,29 @@ impl Gateway {
         let Some(route) = found else {
             return not_found();
         };
+        if route.terms().is_none() {
+            // A credential of another route is nothing to show to the upstream.
+            strip_payment(request.headers_mut());
+        }
         request.extensions_mut().insert(Matched(route));
-        match self.paywall.clone().call(request).await {
+        let response = match self.paywall.clone().call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
-        }
+        };
+        self.core.counts.note(agent, &response);
+        response
+    }
+
+    /// Returns whether `agent` answers to this method and path, paid or free.
+    #[must_use]
+    pub fn sells(&self, agent: &str, method: &Method, uri: &Uri) -> bool {
+        self.core.routes.find(agent, method, uri).is_some()
+    }
+
+    /// Returns what `agent` gave away since the start.
+    #[must_use]
+    pub fn given_away(&self, agent: &str) -> GivenAway {
+        self.core.counts.of(agent)
     }
 
     /// Returns what is owed to whoever paid with `token`.
@@ -240,11 +270,12 @@ impl Gateway {
         }
     }
 
-    /// Replaces what is sold. Calls that are running are finished.
-    pub fn set_agents(&self, agents: Vec<AgentConfig>) {
-        if let Err(error) = self.core.routes.replace(agents) {
-            tracing::error!(%error, "The agents on sale stay as they were: {error}");
-        }
+    /// Replaces what is sold. Calls that are running go on under their old route.
+    ///
+    /// # Errors
+    /// When an agent's settings cannot be used; nothing changes then.
+    pub fn set_agents(&self, agents: Vec<AgentConfig>) -> Result<(), GatewayError> {
+        self.core.routes.replace(agents, self.core.config.shadow)
     }
 
     /// Says where the listing of `agent` is, for the `Link` header of its 402.

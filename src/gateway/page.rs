@@ -89,7 +89,7 @@ impl ChallengePage for QrPage {
 impl QrPage {
     fn page(&self, view: &ChallengeView<'_>) -> PayPage {
         let terms = view.terms;
-        let (method, path) = self.address(&terms.service);
+        let (method, path) = self.address(&terms.service, &terms.capability);
         let call = self.call(&method, &path);
         let macaroon = view.offers.l402.as_deref().and_then(macaroon);
         PayPage {
@@ -130,9 +130,12 @@ impl QrPage {
         }
     }
 
-    /// Returns the method and the path that the agent `name` is called with.
-    fn address(&self, name: &str) -> (String, String) {
-        let route = self.core.routes.of(name).map(|route| route.address());
+    /// Returns the method and the path that `capability` of the agent `name` is called with.
+    fn address(&self, name: &str, capability: &str) -> (String, String) {
+        // What is priced by request has that behind a dot.
+        let capability = capability.split('.').next().unwrap_or_default();
+        let route = self.core.routes.of(name, capability);
+        let route = route.map(|route| route.address());
         route.unwrap_or_else(|| ("GET".to_owned(), format!("/a/{name}/")))
     }
 

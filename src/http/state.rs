@@ -11,7 +11,7 @@ use super::relay_endpoint::RelayEndpoint;
 use crate::access::Access;
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::config::{AgentConfig, Config, ConfigError, Network, NodeSeed, RelayEntry};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, GatewayError};
 use crate::lightning::LightningBackend;
 use crate::market::publisher::listing_of;
 use crate::market::{GiftWraps, Market, OwnAgent};
@@ -168,18 +168,44 @@ impl Node {
             .collect()
     }
 
-    /// Reads the files of own agents again and sells by them from now on.
+    /// Reads the files of own agents again and sells by them from now on. Calls that
+    /// are running go on as they began. Returns the names of agents that are new or
+    /// not as before; their listings say the old until they are published.
     ///
     /// # Errors
     /// When a file cannot be used; nothing changes then.
-    pub fn reload_agents(&self) -> Result<(), ConfigError> {
+    pub fn reload_agents(&self) -> Result<Vec<String>, ConfigError> {
         let agents = AgentConfig::load_all(&self.config.data_dir)?;
-        self.set_agents(agents);
-        Ok(())
+        let before = self.agents.list();
+        let changed = agents
+            .iter()
+            .filter(|agent| !before.contains(agent))
+            .map(|agent| agent.name.clone())
+            .collect();
+        self.set_agents(agents)?;
+        Ok(changed)
     }
 
     /// Sells `agents` from now on, and takes messages for them.
-    pub fn set_agents(&self, agents: Vec<AgentConfig>) {
+    ///
+    /// # Errors
+    /// When the settings of one cannot be used; nothing changes then.
+    pub fn set_agents(&self, agents: Vec<AgentConfig>) -> Result<(), ConfigError> {
+        let data_dir = &self.config.data_dir;
+        self.gateway
+            .set_agents(agents.clone())
+            .map_err(|error| match error {
+                GatewayError::Agent { agent, what } => ConfigError::Value {
+                    origin: AgentConfig::file(data_dir, &agent).display().to_string(),
+                    key: what.to_owned(),
+                    reason: "the gateway cannot sell by it".to_owned(),
+                },
+                other => ConfigError::Value {
+                    origin: data_dir.display().to_string(),
+                    key: "agents".to_owned(),
+                    reason: other.to_string(),
+                },
+            })?;
         let keys: Vec<_> = agents
             .iter()
             .map(|agent| self.seed.nostr_keys(&agent.name).public_key())
@@ -191,7 +217,7 @@ impl Node {
             GiftWraps::For(keys.into_iter().collect())
         };
         self.market.indexer.set_gift_wraps(gift_wraps);
-        self.gateway.set_agents(agents.clone());
         self.agents.replace(agents);
+        Ok(())
     }
 }

@@ -28,6 +28,8 @@ pub enum QuotedPrice {
     },
     /// No answer.
     Unreachable,
+    /// It is in shadow mode and asks nothing.
+    Shadow,
 }
 
 /// What was found.
@@ -280,6 +282,9 @@ fn fix_quote(agent: &OwnAgent, quoted: QuotedPrice) -> Option<String> {
     let url = agent.listing.endpoint_url(offer);
     match quoted {
         QuotedPrice::Unreachable => Some(format!("{url} does not answer")),
+        QuotedPrice::Shadow => Some(format!(
+            "{url} is in shadow mode and charges nobody: set shadow = false to sell"
+        )),
         QuotedPrice::NoChallenge { status } => {
             Some(format!("{url} answers {status} instead of 402"))
         }

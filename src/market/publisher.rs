@@ -272,13 +272,7 @@ pub fn listing_of(
         name: agent.name.clone(),
         summary: agent.summary.clone(),
         urls: vec![format!("{node_url}/a/{}", agent.name)],
-        offers: vec![Offer {
-            capability: agent.capability.clone(),
-            description: agent.summary.clone(),
-            price: agent.price,
-            endpoint: agent.path.clone(),
-            method: agent.method.clone(),
-        }],
+        offers: offers_of(agent),
         topics: agent.topics.clone(),
         rails: agent.rails.clone(),
         mints: if takes_ecash {
@@ -291,4 +285,26 @@ pub fn listing_of(
         expires_at: None,
         is_active: true,
     }
+}
+
+/// Returns one offer for each capability, at the first route that sells it.
+fn offers_of(agent: &AgentConfig) -> Vec<Offer> {
+    let mut offers: Vec<Offer> = Vec::new();
+    for route in agent.sold() {
+        let Some(terms) = route.terms else { continue };
+        if offers
+            .iter()
+            .any(|offer| offer.capability == terms.capability)
+        {
+            continue;
+        }
+        offers.push(Offer {
+            capability: terms.capability,
+            description: agent.summary.clone(),
+            price: terms.price,
+            endpoint: route.path,
+            method: route.methods.into_iter().next().unwrap_or_default(),
+        });
+    }
+    offers
 }

@@ -313,6 +313,7 @@ fn check_names_the_one_thing_to_fix() {
     let free = Some(QuotedPrice::NoChallenge { status: 200 });
     assert!(fix(both(), both(), free).contains("200 instead of 402"));
     assert!(fix(both(), both(), Some(QuotedPrice::Unreachable)).contains("does not answer"));
+    assert!(fix(both(), both(), Some(QuotedPrice::Shadow)).contains("shadow mode"));
 
     let answers = [("wss://a".to_owned(), both())];
     let late = judge(&agent, &answers, None, NOW + LIFETIME_SECS);

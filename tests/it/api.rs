@@ -12,19 +12,25 @@ use feria::lifecycle::Lifecycle;
 use feria_paywall::amount::Msat;
 
 struct Running {
+    folder: tempfile::TempDir,
     app: App,
     addresses: Addresses,
     http: feria::client::HttpClient,
     seed: NodeSeed,
-    _folder: tempfile::TempDir,
 }
 
 impl Running {
     async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// Starts a node whose configuration `edit` has changed.
+    async fn start_with(edit: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::new(Network::Simulated, folder.path());
         config.public.listen = "127.0.0.1:0".parse().unwrap();
         config.admin.listen = "127.0.0.1:0".parse().unwrap();
+        edit(&mut config);
         AgentConfig {
             summary: "Translates <b>text</b>.".to_owned(),
             ..AgentConfig::new("translate", "http://127.0.0.1:9", Msat::new(21_000))
@@ -47,7 +53,7 @@ impl Running {
             addresses,
             http: feria::client::http_client(Duration::from_secs(20)).unwrap(),
             seed,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -61,6 +67,21 @@ impl Running {
         self.http.get(url).send().await.unwrap()
     }
 
+    /// Writes the file of the agent `name` and has the node read all of them.
+    async fn reload(&self, name: &str, file: &str) -> (u16, serde_json::Value) {
+        let path = self.folder.path().join(format!("agents/{name}.toml"));
+        std::fs::write(path, file).unwrap();
+        let response = self
+            .http
+            .post(self.admin("/api/v1/agents/reload"))
+            .bearer_auth(self.token(Tier::AgentCommerce).await)
+            .json(&serde_json::json!({}))
+            .send()
+            .await
+            .unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
     fn admin(&self, path: &str) -> String {
         format!("http://{}{path}", self.addresses.admin)
     }
@@ -71,11 +92,7 @@ impl Running {
             .request(method.clone(), self.admin(path))
             .bearer_auth(token)
             .header("content-type", "application/json");
-        let body = if path.ends_with("/agents") {
-            "{}"
-        } else {
-            body_of(path)
-        };
+        let body = body_of(path);
         let request = if method == http::Method::POST {
             request.body(body)
         } else {
@@ -260,6 +277,124 @@ async fn files_for_machines_name_the_priced_route() {
     assert_eq!(card.headers()["content-type"], "image/png");
     assert!(card.bytes().await.unwrap().starts_with(b"\x89PNG\r\n"));
     assert_eq!(node.public("/card/nobody.png").await.status().as_u16(), 404);
+}
+
+/// An agent with three paths, one of them free.
+const ROUTES: &str = r#"
+upstream = "http://127.0.0.1:9"
+price = "5sat"
+capability = "read"
+method = "GET"
+path = "/v1/today"
+
+[[routes]]
+path = "/v1/models/{name}"
+methods = ["GET", "POST"]
+price = "7sat"
+capability = "models"
+uses = 10
+trial_calls = 3
+
+[[routes]]
+path = "/v1/files/{*rest}"
+free = true
+"#;
+
+#[tokio::test]
+async fn a_reload_takes_all_files_or_none() {
+    let node = Running::start().await;
+    let before = node.public("/llms.txt").await.text().await.unwrap();
+
+    let (status, report) = node
+        .reload("weather", &ROUTES.replace("\"models\"", "\"read\""))
+        .await;
+    let kept = node.public("/llms.txt").await.text().await.unwrap();
+    let (done, reloaded) = node.reload("weather", ROUTES).await;
+
+    let detail = report["detail"].as_str().unwrap();
+    assert_eq!((status, &report["code"]), (422, &"bad_agent_file".into()));
+    for part in [
+        "weather.toml",
+        "`routes.capability`",
+        "/v1/models/{name}",
+        "of its own",
+    ] {
+        assert!(detail.contains(part), "{detail} lacks {part}");
+    }
+    assert_eq!(kept, before);
+    assert_eq!(done, 200, "{reloaded}");
+    assert_eq!(reloaded["changed"], serde_json::json!(["weather"]));
+    assert_eq!(reloaded["items"][1]["routes"][1]["price_msat"], 7_000);
+    assert_eq!(reloaded["items"][1]["routes"][2]["mode"], "free");
+    let (_, again) = node.reload("weather", ROUTES).await;
+    assert_eq!(again["changed"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn files_for_machines_name_every_priced_route() {
+    let node = Running::start().await;
+    node.reload("weather", ROUTES).await;
+
+    let openapi: serde_json::Value = node.public("/openapi.json").await.json().await.unwrap();
+    let services: serde_json::Value = node
+        .public("/.well-known/l402.json")
+        .await
+        .json()
+        .await
+        .unwrap();
+    let llms = node.public("/llms.txt").await.text().await.unwrap();
+
+    let models = &openapi["paths"]["/a/weather/v1/models/{name}"];
+    for method in ["get", "post"] {
+        assert_eq!(models[method]["x-payment-info"]["offers"][0]["amount"], "7");
+        assert_eq!(models[method]["parameters"][0]["name"], "name");
+    }
+    assert_eq!(models["get"]["x-payment-info"]["trial_calls"], 3);
+    let free = &openapi["paths"]["/a/weather/v1/files/{rest}"]["get"];
+    assert!(
+        free.is_object() && free.get("x-payment-info").is_none(),
+        "{free}"
+    );
+    let listed = services["services"].as_array().unwrap();
+    let sold: Vec<_> = listed
+        .iter()
+        .map(|service| &service["capability"])
+        .collect();
+    assert_eq!(sold, ["call", "read", "models"]);
+    assert!(
+        llms.contains("/a/weather/v1/models/{name}): GET, POST"),
+        "{llms}"
+    );
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_names_the_client_that_limits_count() {
+    let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let file = format!(
+        "upstream = \"http://{}\"\nprice = \"5sat\"\nmethod = \"GET\"\ntrial_calls = 1",
+        upstream.local_addr().unwrap()
+    );
+    let router = axum::Router::new().fallback(|| async { "fine" });
+    tokio::spawn(async move { axum::serve(upstream, router).await.unwrap() });
+    for (trusted, expected) in [("[\"127.0.0.1\"]", 200), ("[]", 503)] {
+        let node = Running::start_with(|config| {
+            let table: toml::Table = format!("proxies = {trusted}").parse().unwrap();
+            config.public.trusted_proxies = table["proxies"].clone().try_into().unwrap();
+        })
+        .await;
+        node.reload("weather", &file).await;
+        let call = |client: &'static str| {
+            let url = format!("http://{}/a/weather/", node.addresses.public);
+            let request = node.http.get(url).header("x-forwarded-for", client);
+            async move { request.send().await.unwrap().status().as_u16() }
+        };
+
+        let (first, again) = (call("192.0.2.1").await, call("192.0.2.1").await);
+        let other = call("192.0.2.1, 192.0.2.2").await;
+
+        // A node without mints and Lightning has no way to be paid.
+        assert_eq!((first, again, other), (200, 503, expected), "{trusted}");
+    }
 }
 
 #[tokio::test]

@@ -9,9 +9,13 @@ use http::StatusCode;
 
 use self::shop::{Answer, Mode, Shop, l402, paid};
 
+mod asked;
 mod metered;
 mod refused;
+mod reload;
+mod routes;
 mod shop;
+mod unpaid;
 mod vault;
 
 #[tokio::test(flavor = "multi_thread")]

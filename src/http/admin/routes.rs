@@ -48,7 +48,7 @@ pub fn table() -> Vec<Route> {
         read("/api/v1/listings", Browse, get(listings::search)),
         read("/api/v1/listings/{coordinate}", Browse, get(listings::find)),
         read("/api/v1/agents", Browse, get(agents::list)),
-        act("/api/v1/agents", Listing, post(agents::reload)),
+        act("/api/v1/agents/reload", Listing, post(agents::reload)),
         act(
             "/api/v1/agents/{name}/publish",
             Listing,

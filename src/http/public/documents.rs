@@ -18,7 +18,7 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, RouteTerms, SoldRoute};
 use crate::http::Node;
 
 const GUIDANCE: &str = "Call a route without payment to learn its price: the 402 answer carries an \
@@ -29,15 +29,33 @@ fn route(agent: &AgentConfig) -> String {
     format!("/a/{}{}", agent.name, agent.path)
 }
 
+/// Returns every path of `agent` that costs something, with its terms.
+fn priced(agent: &AgentConfig) -> impl Iterator<Item = (SoldRoute, RouteTerms)> {
+    agent
+        .sold()
+        .into_iter()
+        .filter_map(|mut route| route.terms.take().map(|terms| (route, terms)))
+}
+
 fn takes(agent: &AgentConfig, rail: &str) -> bool {
-    agent.rails.iter().any(|known| known == rail)
+    priced(agent).any(|(_, terms)| has_rail(&terms, rail))
+}
+
+fn has_rail(terms: &RouteTerms, rail: &str) -> bool {
+    terms.rails.iter().any(|known| known == rail)
 }
 
 pub(super) async fn openapi(State(node): State<Arc<Node>>) -> Json<Value> {
     let mut paths = Map::new();
     for agent in node.agents.list().iter() {
-        let operation = Map::from_iter([(agent.method.to_ascii_lowercase(), operation(agent))]);
-        paths.insert(route(agent), Value::Object(operation));
+        for (place, route) in agent.sold().iter().enumerate() {
+            let path = format!("/a/{}{}", agent.name, route.path.replace("{*", "{"));
+            let item = paths.entry(path).or_insert_with(|| json!({}));
+            for method in &route.methods {
+                let id = operation_id(agent, place, route, method);
+                item[method.to_ascii_lowercase()] = operation(agent, route, &id);
+            }
+        }
     }
     paths.insert("/v1/refund".to_owned(), refund_operation());
     Json(json!({
@@ -57,12 +75,56 @@ pub(super) async fn openapi(State(node): State<Arc<Node>>) -> Json<Value> {
     }))
 }
 
-fn operation(agent: &AgentConfig) -> Value {
-    let amount = agent.price.ceil_sat().as_u64().to_string();
+/// Returns a name that no other operation of the node has.
+fn operation_id(agent: &AgentConfig, place: usize, route: &SoldRoute, method: &str) -> String {
+    if place == 0 {
+        return format!("{}_{}", agent.name, agent.capability);
+    }
+    let terms = route.terms.as_ref();
+    let what = terms.map_or("free", |terms| terms.capability.as_str());
+    format!(
+        "{}_{what}_{place}_{}",
+        agent.name,
+        method.to_ascii_lowercase()
+    )
+}
+
+fn operation(agent: &AgentConfig, route: &SoldRoute, id: &str) -> Value {
+    let mut operation = json!({
+        "operationId": id,
+        "summary": agent.summary,
+        "tags": agent.topics,
+        "responses": {"200": {"description": "The agent's answer."}},
+    });
+    let parameters: Vec<Value> = parameters(&route.path)
+        .map(|name| {
+            json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})
+        })
+        .collect();
+    if !parameters.is_empty() {
+        operation["parameters"] = json!(parameters);
+    }
+    if let Some(terms) = &route.terms {
+        operation["x-payment-info"] = payment_info(agent, terms);
+        operation["responses"]["402"] = json!({
+            "description": "Payment required: an L402 challenge, a Cashu payment request, or both."
+        });
+    }
+    operation
+}
+
+/// Returns the names of the variable parts of a pattern.
+fn parameters(path: &str) -> impl Iterator<Item = &str> {
+    let parts = path.split('{').skip(1);
+    parts.filter_map(|part| Some(part.split_once('}')?.0.trim_start_matches('*')))
+}
+
+fn payment_info(agent: &AgentConfig, terms: &RouteTerms) -> Value {
+    let amount = terms.price.ceil_sat().as_u64().to_string();
     let methods = [("l402", "lightning"), ("nut24", "cashu")];
     let offers: Vec<Value> = methods
         .iter()
-        .filter(|(rail, _)| takes(agent, rail))
+        .filter(|(rail, _)| has_rail(terms, rail))
         .map(|(_, method)| {
             json!({
                 "intent": "charge", "method": method, "amount": amount, "currency": "sat",
@@ -70,20 +132,18 @@ fn operation(agent: &AgentConfig) -> Value {
             })
         })
         .collect();
+    // What a pricer is asked for may differ from what is listed.
+    let mode = if terms.pricer.is_some() {
+        "dynamic"
+    } else {
+        "fixed"
+    };
     json!({
-        "operationId": format!("{}_{}", agent.name, agent.capability),
-        "summary": agent.summary,
-        "tags": agent.topics,
-        "x-payment-info": {
-            "offers": offers,
-            "price": {"mode": "fixed", "currency": "sat", "amount": amount},
-            "protocols": agent.rails,
-            "amount_msat": agent.price.as_u64(),
-        },
-        "responses": {
-            "200": {"description": "The agent's answer."},
-            "402": {"description": "Payment required: an L402 challenge, a Cashu payment request, or both."},
-        },
+        "offers": offers,
+        "price": {"mode": mode, "currency": "sat", "amount": amount},
+        "protocols": terms.rails,
+        "amount_msat": terms.price.as_u64(),
+        "trial_calls": terms.trial_calls,
     })
 }
 
@@ -107,18 +167,12 @@ pub(super) async fn l402(State(node): State<Arc<Node>>) -> Json<Value> {
         .agents
         .list()
         .iter()
-        .filter(|agent| takes(agent, "l402"))
-        .map(|agent| {
-            json!({
-                "id": agent.name,
-                "description": agent.summary,
-                "url": format!("{}{}", node.config.public.url, route(agent)),
-                "method": agent.method,
-                "capability": agent.capability,
-                "price": {"amount_msat": agent.price.as_u64()},
-                "uses": agent.uses,
-                "valid_secs": agent.valid_secs,
-            })
+        .flat_map(|agent| {
+            let url = &node.config.public.url;
+            priced(agent)
+                .filter(|(_, terms)| has_rail(terms, "l402"))
+                .enumerate()
+                .map(move |(place, (route, terms))| service(url, agent, place, &route, &terms))
         })
         .collect();
     Json(json!({
@@ -126,6 +180,31 @@ pub(super) async fn l402(State(node): State<Arc<Node>>) -> Json<Value> {
         "openapi": format!("{}/openapi.json", node.config.public.url),
         "services": services,
     }))
+}
+
+fn service(
+    url: &str,
+    agent: &AgentConfig,
+    place: usize,
+    route: &SoldRoute,
+    terms: &RouteTerms,
+) -> Value {
+    let id = if place == 0 {
+        agent.name.clone()
+    } else {
+        format!("{}_{}_{place}", agent.name, terms.capability)
+    };
+    json!({
+        "id": id,
+        "description": agent.summary,
+        "url": format!("{url}/a/{}{}", agent.name, route.path),
+        "method": route.methods.first(),
+        "methods": route.methods,
+        "capability": terms.capability,
+        "price": {"amount_msat": terms.price.as_u64()},
+        "uses": terms.uses,
+        "valid_secs": terms.valid_secs,
+    })
 }
 
 pub(super) async fn l402_services(State(node): State<Arc<Node>>) -> Json<Value> {
@@ -145,12 +224,14 @@ pub(super) async fn l402_services(State(node): State<Arc<Node>>) -> Json<Value> 
     }
     let routes: Vec<Value> = agents
         .iter()
-        .map(|agent| {
-            json!({
-                "path": route(agent),
-                "methods": [agent.method],
-                "description": agent.summary,
-                "price": {"amount_msat": agent.price.as_u64()},
+        .flat_map(|agent| {
+            priced(agent).map(move |(route, terms)| {
+                json!({
+                    "path": format!("/a/{}{}", agent.name, route.path),
+                    "methods": route.methods,
+                    "description": agent.summary,
+                    "price": {"amount_msat": terms.price.as_u64()},
+                })
             })
         })
         .collect();
@@ -232,17 +313,19 @@ pub(super) async fn llms(State(node): State<Arc<Node>>) -> impl IntoResponse {
         node.config.network.as_str()
     );
     for agent in node.agents.list().iter() {
-        // Writing into a String does not fail.
-        let _ = writeln!(
-            text,
-            "- [{}]({url}{}): {} {}; {} per call; {}",
-            agent.name,
-            route(agent),
-            agent.method,
-            agent.summary.replace(['\n', '\r'], " "),
-            agent.price,
-            agent.rails.join(" or ")
-        );
+        let summary = agent.summary.replace(['\n', '\r'], " ");
+        for (route, terms) in priced(agent) {
+            // Writing into a String does not fail.
+            let _ = writeln!(
+                text,
+                "- [{name}]({url}/a/{name}{}): {} {summary}; {} per call; {}",
+                route.path,
+                route.methods.join(", "),
+                terms.price,
+                terms.rails.join(" or "),
+                name = agent.name,
+            );
+        }
     }
     let _ = writeln!(
         text,

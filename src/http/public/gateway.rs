@@ -61,6 +61,7 @@ fn page_for_a_person(node: &Node, agent: &str, request: &Request) -> Option<Resp
     }
     match node.agents.find(agent) {
         None => Some(pages::no_page(node)),
+        Some(_) if node.gateway.sells(agent, request.method(), request.uri()) => None,
         Some(agent) if agent.method.eq_ignore_ascii_case("GET") => None,
         Some(agent) => Some(pages::how_to_call(node, &agent)),
     }

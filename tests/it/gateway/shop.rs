@@ -86,6 +86,7 @@ impl Answer {
 
 pub(super) struct Shop {
     pub(super) gateway: Gateway,
+    pub(super) agent: AgentConfig,
     pub(super) upstream: Arc<Upstream>,
     pub(super) network: SimulatedNetwork,
     pub(super) mint: SandboxMint,
@@ -108,15 +109,17 @@ impl Shop {
         rails: &[&str],
         change: impl FnOnce(&mut AgentConfig),
     ) -> Self {
-        Self::open_as(uses, rails, change, |_| {}).await
+        Self::open_agent(|agent, _| {
+            agent.uses = uses;
+            agent.rails = rails.iter().map(|rail| (*rail).to_owned()).collect();
+            change(agent);
+        })
+        .await
     }
 
-    /// Opens a shop whose agent and limits were changed.
-    pub(super) async fn open_as(
-        uses: u32,
-        rails: &[&str],
-        change: impl FnOnce(&mut AgentConfig),
-        limit: impl FnOnce(&mut GatewayConfig),
+    /// Opens a shop whose settings `edit` has changed.
+    pub(super) async fn open_agent(
+        edit: impl FnOnce(&mut AgentConfig, &mut GatewayConfig),
     ) -> Self {
         let clock = Arc::new(OffsetClock::default());
         let network = SimulatedNetwork::open(None, clock.clone(), Arc::new(SystemEntropy)).unwrap();
@@ -138,21 +141,19 @@ impl Shop {
             &listen(&upstream, &lifecycle).await,
             Msat::new(100_000),
         );
-        agent.uses = uses;
         agent.path = "/v1/query".to_owned();
-        agent.rails = rails.iter().map(|rail| (*rail).to_owned()).collect();
-        change(&mut agent);
         let mut config = GatewayConfig {
             upstream_timeout_secs: 1,
             challenges_per_minute: CHALLENGES_PER_MINUTE,
             ..GatewayConfig::default()
         };
-        limit(&mut config);
+        edit(&mut agent, &mut config);
+        agent.check().unwrap();
         let gateway = Gateway::new(GatewayParts {
             config,
             network: Network::Simulated,
             public_url: "http://127.0.0.1:7402".to_owned(),
-            agents: vec![agent],
+            agents: vec![agent.clone()],
             ledger: ledger.clone(),
             wallets: seller.clone(),
             lightning: Some(Arc::new(SimulatedBackend::new(network.clone(), "seller"))),
@@ -164,6 +165,7 @@ impl Shop {
         .unwrap();
         Self {
             gateway,
+            agent,
             upstream,
             network,
             mint,
@@ -190,9 +192,27 @@ impl Shop {
         headers: &[(&str, String)],
         body: &str,
     ) -> Answer {
+        self.request_at(method, "/v1/query", headers, body).await
+    }
+
+    /// Sells what `edit` has made of the agent from now on.
+    pub(super) fn change(&self, edit: impl FnOnce(&mut AgentConfig)) {
+        let mut agent = self.agent.clone();
+        edit(&mut agent);
+        agent.check().unwrap();
+        self.gateway.set_agents(vec![agent]).unwrap();
+    }
+
+    pub(super) async fn request_at(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, String)],
+        body: &str,
+    ) -> Answer {
         let mut request = Request::builder()
             .method(method)
-            .uri("/a/data/v1/query")
+            .uri(format!("/a/data{path}"))
             .extension(ClientAddr(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         for (name, value) in headers {
             request = request.header(*name, value.as_bytes().to_vec());
@@ -218,7 +238,11 @@ impl Shop {
 
     /// Pays an invoice of a fresh 402; returns macaroon and preimage.
     pub(super) async fn buy(&self) -> (String, String) {
-        let answer = self.call(&[], "x").await;
+        self.buy_at("POST", "/v1/query").await
+    }
+
+    pub(super) async fn buy_at(&self, method: &str, path: &str) -> (String, String) {
+        let answer = self.request_at(method, path, &[], "x").await;
         let challenge = Challenge::parse_all(&answer.headers).remove(0);
         let paid = self
             .network

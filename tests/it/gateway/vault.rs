@@ -9,12 +9,10 @@ use http::StatusCode;
 use super::shop::{Shop, paid};
 
 async fn open(vault_cap: u64) -> Shop {
-    Shop::open_as(
-        1,
-        &["nut24"],
-        |_| {},
-        |limits| limits.vault_cap = Sat::new(vault_cap),
-    )
+    Shop::open_agent(|agent, limits| {
+        agent.rails = vec!["nut24".to_owned()];
+        limits.vault_cap = Sat::new(vault_cap);
+    })
     .await
 }
 

@@ -10,7 +10,8 @@ use http_body_util::BodyExt;
 use serde::Serialize;
 
 use super::Answer;
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, SoldRoute};
+use crate::gateway::GivenAway;
 use crate::http::admin::guard::{About, Caller};
 use crate::http::{Node, Problem};
 use crate::market::{CheckReport, PublishReport, QuotedPrice};
@@ -29,13 +30,34 @@ struct AgentView {
     upstream: String,
     uses: u32,
     valid_secs: u64,
+    routes: Vec<RouteView>,
+    given_away: GivenAway,
     public_key: String,
     coordinate: String,
+}
+
+/// One path of an agent; its terms are `null` when it is free.
+#[derive(Serialize)]
+struct RouteView {
+    path: String,
+    methods: Vec<String>,
+    capability: Option<String>,
+    price_msat: Option<u64>,
+    /// `fixed`, `asked` of a pricer, `shadow` or `free`.
+    mode: &'static str,
+    trial_calls: u32,
 }
 
 #[derive(Serialize)]
 pub(in crate::http::admin) struct AgentList {
     items: Vec<AgentView>,
+}
+
+#[derive(Serialize)]
+pub(in crate::http::admin) struct Reloaded {
+    items: Vec<AgentView>,
+    /// Agents that are new or not as before.
+    changed: Vec<String>,
 }
 
 fn view(node: &Node, agent: &AgentConfig) -> AgentView {
@@ -52,34 +74,59 @@ fn view(node: &Node, agent: &AgentConfig) -> AgentView {
         upstream: agent.upstream.clone(),
         uses: agent.uses,
         valid_secs: agent.valid_secs,
+        routes: agent
+            .sold()
+            .into_iter()
+            .map(|route| route_view(node, route))
+            .collect(),
+        given_away: node.gateway.given_away(&agent.name),
         coordinate: format!("31402:{public_key}:{}", agent.name),
         public_key,
     }
 }
 
-fn all(node: &Node) -> Json<AgentList> {
+fn route_view(node: &Node, route: SoldRoute) -> RouteView {
+    let terms = route.terms.as_ref();
+    let mode = match terms {
+        None => "free",
+        Some(terms) if terms.is_shadow || node.config.gateway.shadow => "shadow",
+        Some(terms) if terms.pricer.is_some() => "asked",
+        Some(_) => "fixed",
+    };
+    RouteView {
+        capability: terms.map(|terms| terms.capability.clone()),
+        price_msat: terms.map(|terms| terms.price.as_u64()),
+        trial_calls: terms.map_or(0, |terms| terms.trial_calls),
+        mode,
+        path: route.path,
+        methods: route.methods,
+    }
+}
+
+fn all(node: &Node) -> Vec<AgentView> {
     let agents = node.agents.list();
-    Json(AgentList {
-        items: agents.iter().map(|agent| view(node, agent)).collect(),
-    })
+    agents.iter().map(|agent| view(node, agent)).collect()
 }
 
 pub(in crate::http::admin) async fn list(caller: Caller) -> Answer<AgentList> {
     let node = caller.admit(About::default()).await?;
-    Ok(all(&node))
+    Ok(Json(AgentList { items: all(&node) }))
 }
 
-/// Reads `agents/*.toml` again.
-pub(in crate::http::admin) async fn reload(caller: Caller) -> Answer<AgentList> {
+/// Reads `agents/*.toml` again; nothing changes when one of them is wrong.
+pub(in crate::http::admin) async fn reload(caller: Caller) -> Answer<Reloaded> {
     let node = caller.admit(About::default()).await?;
-    node.reload_agents().map_err(|error| {
+    let changed = node.reload_agents().map_err(|error| {
         Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "bad_agent_file",
             error.to_string(),
         )
     })?;
-    Ok(all(&node))
+    Ok(Json(Reloaded {
+        items: all(&node),
+        changed,
+    }))
 }
 
 pub(in crate::http::admin) async fn publish(
@@ -140,9 +187,15 @@ async fn admit_to_agent(
 
 /// Asks the agent's own gateway for the price, as a buyer would.
 async fn quote(node: &Node, agent: &AgentConfig) -> QuotedPrice {
+    if agent.shadow || node.config.gateway.shadow {
+        // Asking would call the upstream.
+        return QuotedPrice::Shadow;
+    }
     let mut request = Request::new(Body::empty().map_err(Into::into).boxed_unsync());
     *request.method_mut() = Method::from_bytes(agent.method.as_bytes()).unwrap_or(Method::POST);
-    if let Ok(uri) = format!("/a/{}{}", agent.name, agent.path).parse() {
+    // Of a pattern, the names of its parts make a path that fits.
+    let path = agent.path.replace(['{', '}', '*'], "");
+    if let Ok(uri) = format!("/a/{}{path}", agent.name).parse() {
         *request.uri_mut() = uri;
     }
     let response = node.gateway.handle(&agent.name, request).await;

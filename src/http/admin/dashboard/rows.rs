@@ -1,6 +1,9 @@
 //! The rows of the dashboard's tables, made of what the other parts report.
 
+use feria_paywall::amount::Msat;
+
 use crate::config::AgentConfig;
+use crate::gateway::GivenAway;
 use crate::http::Node;
 use crate::http::view::{self, Moment, RailMark, msats, percent, sats, whole_sats};
 use crate::relay::RelayHealth;
@@ -88,6 +91,8 @@ pub(super) struct AgentRow {
     pub(super) price: String,
     pub(super) rails: Vec<RailMark>,
     pub(super) earned: String,
+    /// Calls in shadow mode and free trials since the start; empty when there were none.
+    pub(super) given_away: String,
     pub(super) method: String,
     pub(super) endpoint: String,
     pub(super) upstream: String,
@@ -102,11 +107,23 @@ impl AgentRow {
             price: agent.price.to_string(),
             rails: view::rail_marks(&agent.rails),
             earned: sats(-earned),
+            given_away: given_away(node.gateway.given_away(&agent.name)),
             method: agent.method.clone(),
             endpoint: node.endpoint(agent),
             upstream: agent.upstream.clone(),
         }
     }
+}
+
+/// Says what an agent gave away.
+fn given_away(count: GivenAway) -> String {
+    let shadow = (count.shadow_calls > 0).then(|| {
+        let price = Msat::new(count.shadow_msat);
+        format!("{} in shadow mode, worth {price}", count.shadow_calls)
+    });
+    let trials = (count.trial_calls > 0).then(|| format!("{} free trials", count.trial_calls));
+    let parts: Vec<String> = shadow.into_iter().chain(trials).collect();
+    parts.join("; ")
 }
 
 pub(super) struct PurchaseRow {
