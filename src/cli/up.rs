@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
@@ -44,10 +45,14 @@ impl Arguments {
         )
         .await?;
         let stopped = stop_signal()?;
+        let hang_ups = signal(SignalKind::hangup())?;
         let addresses = app.start(listeners).await?;
         app.admit_local_commands(addresses).await?;
         announce(&app, addresses, output)?;
-        stopped.await;
+        tokio::select! {
+            () = stopped => {}
+            () = reload_at(hang_ups, &app) => {}
+        }
         tracing::info!("stopping: open requests and payments are finished first");
         app.dismiss_local_commands();
         if app.shut_down().await {
@@ -59,6 +64,21 @@ impl Arguments {
             ))
         }
     }
+}
+
+/// Reads the agents' files again at each SIGHUP; never ends.
+async fn reload_at(mut hang_ups: Signal, app: &App) {
+    while hang_ups.recv().await.is_some() {
+        match app.node.reload_agents() {
+            Ok(changed) => tracing::info!(
+                changed = changed.len(),
+                "the agents' files were read again; changed: {}",
+                changed.join(", ")
+            ),
+            Err(error) => tracing::error!(%error, "the agents on sale stay as they were: {error}"),
+        }
+    }
+    std::future::pending().await
 }
 
 fn announce(app: &App, addresses: Addresses, output: &mut Output<'_>) -> Result<(), Fault> {

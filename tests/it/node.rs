@@ -115,15 +115,19 @@ impl Node {
         });
     }
 
-    /// Sends SIGTERM and returns how the process ended and how long that took.
-    fn terminate(mut self) -> (Option<i32>, Duration) {
-        let started = Instant::now();
+    fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
         // The shell's own `kill`: the standard library only knows SIGKILL.
         let sent = Command::new("sh")
-            .args(["-c", "kill -TERM $0", &pid])
+            .args(["-c", &format!("kill -{name} $0"), &pid])
             .status();
         assert!(sent.unwrap().success());
+    }
+
+    /// Sends SIGTERM and returns how the process ended and how long that took.
+    fn terminate(mut self) -> (Option<i32>, Duration) {
+        let started = Instant::now();
+        self.signal("TERM");
         let ended = self.process.wait().unwrap();
         (ended.code(), started.elapsed())
     }
@@ -160,6 +164,46 @@ fn an_idle_node_stops_soon_and_leaves_nothing_behind() {
     assert_eq!(code, Some(0));
     assert!(took < STOP_PATIENCE, "{took:?}");
     assert!(!data_dir.join("node.json").exists());
+}
+
+#[test]
+fn edited_agents_are_read_at_sighup_and_by_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(folder.path().join("node"), "");
+    let add = [
+        "agent",
+        "add",
+        "a",
+        "--price",
+        "1sat",
+        "--upstream",
+        "http://127.0.0.1:9",
+    ];
+    node.json(&add);
+    let file = node.folder.join("agents/a.toml");
+    let write = |price: &str| {
+        let text = format!("upstream = \"http://127.0.0.1:9\"\nprice = \"{price}\"\n");
+        std::fs::write(&file, text).unwrap();
+    };
+    let sells_at = |msat: u64| node.json(&["agent", "list"])["items"][0]["price_msat"] == msat;
+
+    write("2sat");
+    node.signal("HUP");
+    node.until("sells at 2 sat", || sells_at(2_000));
+    write("2");
+    node.signal("HUP");
+    let refused = node.run(&["agent", "reload"]);
+    assert!(sells_at(2_000));
+    write("3sat");
+    let reloaded = node.json(&["agent", "reload"]);
+
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        said.contains("a.toml") && said.contains("`price`"),
+        "{said}"
+    );
+    assert_eq!(reloaded["changed"], serde_json::json!(["a"]));
+    assert!(sells_at(3_000));
 }
 
 #[test]
