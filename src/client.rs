@@ -1,4 +1,4 @@
-//! The one constructor of outgoing HTTP clients.
+//! The constructors of outgoing HTTP clients.
 //!
 //! Redirects are never followed: a payment header must not travel to a host that
 //! nobody chose. Proxies of the environment are ignored for the same reason. TLS
@@ -14,6 +14,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Unused connections kept per host.
 const POOL_MAX_IDLE_PER_HOST: usize = 32;
+
+/// How often an HTTP/2 connection in use is asked whether it is alive.
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the answer may take before the connection is given up.
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What [`http_client`] returns.
 pub type HttpClient = reqwest::Client;
@@ -53,6 +58,49 @@ pub fn http_client(timeout: Duration) -> Result<reqwest::Client, ClientError> {
         .pool_max_idle_per_host(POOL_MAX_IDLE_PER_HOST)
         .user_agent(concat!("feria/", env!("CARGO_PKG_VERSION")))
         .build()?)
+}
+
+/// How the client of an upstream speaks to it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UpstreamProtocol {
+    /// How long a TCP and TLS connection may take to open.
+    pub connect_timeout: Duration,
+    /// HTTP/2 from the first byte; otherwise HTTP/1.1, which can be upgraded.
+    pub is_http2: bool,
+    /// Certificates in PEM that alone vouch for a host; `None` for the system's.
+    pub authorities: Option<String>,
+}
+
+/// Returns a client that sends each request once: what a connection did not carry
+/// is its caller's to repeat. It has no deadline of its own but that for connecting.
+///
+/// A request of which no byte was written, because a kept connection had been
+/// closed before, goes to a fresh connection; no upstream has seen it.
+///
+/// # Errors
+/// When TLS cannot be set up, or the certificates cannot be read.
+pub fn upstream_client(protocol: &UpstreamProtocol) -> Result<reqwest::Client, ClientError> {
+    install_tls_provider();
+    let mut client = reqwest::Client::builder()
+        .connect_timeout(protocol.connect_timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .pool_max_idle_per_host(POOL_MAX_IDLE_PER_HOST);
+    client = if protocol.is_http2 {
+        client
+            .http2_prior_knowledge()
+            .http2_adaptive_window(true)
+            .http2_keep_alive_interval(HTTP2_PING_INTERVAL)
+            .http2_keep_alive_timeout(HTTP2_PING_TIMEOUT)
+    } else {
+        client.http1_only()
+    };
+    if let Some(pem) = &protocol.authorities {
+        client = client.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem.as_bytes())?);
+    }
+    Ok(client.build()?)
 }
 
 #[cfg(test)]

@@ -361,6 +361,7 @@ fn build_gateway(
         network: config.network,
         public_url: config.public.url.clone(),
         agents: Vec::new(),
+        data_dir: config.data_dir.clone(),
         ledger: ledger.clone(),
         wallets: wallets.clone(),
         lightning: parts.lightning.clone(),

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use feria_paywall::amount::Msat;
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, PricerConfig, RouteConfig, route, source, units, write_private};
+use super::{
+    ConfigError, ForwardConfig, PricerConfig, RouteConfig, route, source, units, write_private,
+};
 
 /// The longest name of an agent.
 const MAX_NAME_CHARS: usize = 64;
@@ -20,7 +22,8 @@ pub struct AgentConfig {
     /// `[a-z0-9_-]`, at most 64; the `d` tag and the path `/a/<name>/`. Default: the file's name.
     #[serde(default)]
     pub name: String,
-    /// Where calls are forwarded to, `http://` or `https://`. Required.
+    /// Where calls are forwarded to: `http://`, `https://`, or `h2c://` for HTTP/2
+    /// without TLS. Required.
     pub upstream: String,
     /// What one payment costs, such as `21sat`. Required.
     #[serde(with = "units::msat")]
@@ -78,6 +81,9 @@ pub struct AgentConfig {
     /// Further paths, each at its own price. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteConfig>,
+    /// How calls reach the upstream; its keys stand beside these.
+    #[serde(flatten)]
+    pub forward: ForwardConfig,
 }
 
 /// When a call counts as delivered.
@@ -147,7 +153,21 @@ impl AgentConfig {
             trial_window_secs: default_trial_window_secs(),
             pricer: None,
             routes: Vec::new(),
+            forward: ForwardConfig::default(),
         }
+    }
+
+    /// Returns the upstream's address as `http://` or `https://`, and whether it is
+    /// spoken to in HTTP/2; `None` if it is no address.
+    #[must_use]
+    pub fn upstream_url(&self) -> Option<(url::Url, bool)> {
+        let (text, is_h2c) = match self.upstream.strip_prefix("h2c://") {
+            Some(rest) => (format!("http://{rest}"), true),
+            None => (self.upstream.clone(), false),
+        };
+        let parsed = url::Url::parse(&text).ok()?;
+        let is_known = matches!(parsed.scheme(), "http" | "https") && parsed.has_host();
+        is_known.then_some((parsed, is_h2c || self.forward.http2))
     }
 
     /// Returns the file of the agent `name`.
@@ -241,13 +261,16 @@ impl AgentConfig {
         if !is_word(&self.name) {
             return Err(("name", WORD_RULE.to_owned()));
         }
-        match url::Url::parse(&self.upstream) {
-            Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => {}
-            _ => return Err(("upstream", "write an http:// or https:// URL".to_owned())),
+        if self.upstream_url().is_none() {
+            return Err((
+                "upstream",
+                "write an http://, https:// or h2c:// URL".to_owned(),
+            ));
         }
         if http::HeaderName::from_bytes(self.cost_header.as_bytes()).is_err() {
             return Err(("cost_header", "write the name of an HTTP header".to_owned()));
         }
+        self.forward.check()?;
         route::check(self)
     }
 }

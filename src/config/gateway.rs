@@ -11,8 +11,16 @@ use super::units;
 pub struct GatewayConfig {
     /// How long an invoice of a 402 can be paid, in seconds. Default 600.
     pub invoice_expiry_secs: u64,
+    /// How long a connection to an upstream may take to open, in seconds. Default 5.
+    pub connect_timeout_secs: u64,
     /// How long an upstream may take to begin its answer, in seconds. Default 60.
     pub upstream_timeout_secs: u64,
+    /// How long either side may pause within a body, in seconds. Default 60.
+    pub pause_timeout_secs: u64,
+    /// How long a call may take in all, WebSockets too, in seconds. Default 86400.
+    pub call_timeout_secs: u64,
+    /// How long a WebSocket may be silent both ways, in seconds. Default 300.
+    pub tunnel_idle_timeout_secs: u64,
     /// The largest paid answer that is kept for a buyer who lost it, in bytes. Default 256 KiB.
     pub stored_response_max_bytes: usize,
     /// How long such an answer is kept, in seconds. Default 600.
@@ -38,7 +46,11 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             invoice_expiry_secs: 600,
+            connect_timeout_secs: 5,
             upstream_timeout_secs: 60,
+            pause_timeout_secs: 60,
+            call_timeout_secs: 86_400,
+            tunnel_idle_timeout_secs: 300,
             stored_response_max_bytes: 256 * 1024,
             stored_response_secs: 600,
             min_locktime_secs: 3_600,
@@ -56,7 +68,11 @@ impl GatewayConfig {
     pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
         for (key, value) in [
             ("invoice_expiry_secs", self.invoice_expiry_secs),
+            ("connect_timeout_secs", self.connect_timeout_secs),
             ("upstream_timeout_secs", self.upstream_timeout_secs),
+            ("pause_timeout_secs", self.pause_timeout_secs),
+            ("call_timeout_secs", self.call_timeout_secs),
+            ("tunnel_idle_timeout_secs", self.tunnel_idle_timeout_secs),
         ] {
             if value == 0 || value > 86_400 {
                 return Err((key, format!("{value} is not between 1 and 86400 seconds")));

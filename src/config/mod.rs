@@ -9,6 +9,7 @@
 mod admin;
 mod agent;
 mod error;
+mod forward;
 mod gateway;
 mod keys;
 mod lightning;
@@ -33,6 +34,7 @@ use toml::{Table, Value};
 pub use admin::AdminConfig;
 pub use agent::{AgentConfig, CommitRule};
 pub use error::ConfigError;
+pub use forward::{ForwardConfig, InjectedValue};
 pub use gateway::GatewayConfig;
 pub use keys::{ACCESS_SECRET, NodeSeed, PAYWALL_SECRET};
 pub use lightning::{LightningConfig, LightningKind};
@@ -187,7 +189,7 @@ impl Reader {
     fn config(mut self, data_dir: &Path) -> Result<Config, ConfigError> {
         let mints = self.mints()?;
         let public: PublicConfig = self.section("public", PublicConfig::check)?;
-        let admin = self.section("admin", |_: &AdminConfig| Ok(()))?;
+        let admin = self.section("admin", AdminConfig::check)?;
         let gateway = self.section("gateway", GatewayConfig::check)?;
         let spend = self.section("spend", SpendConfig::check)?;
         let lightning = self.section("lightning", |_: &LightningConfig| Ok(()))?;

@@ -23,6 +23,11 @@ pub struct PublicConfig {
     /// Proxies in front of this listener, as addresses or networks: what they say
     /// about a client's address is believed, and limits count by it. Default none.
     pub trusted_proxies: TrustedProxies,
+    /// How many connections are open at once; further ones wait. Default 1024.
+    pub max_connections: usize,
+    /// How long a client may take to send the head of a request, and keep a
+    /// connection without one, in seconds. Default 30.
+    pub header_timeout_secs: u64,
 }
 
 impl Default for PublicConfig {
@@ -33,6 +38,8 @@ impl Default for PublicConfig {
             max_body_bytes: 1024 * 1024,
             open_inbox: false,
             trusted_proxies: TrustedProxies::default(),
+            max_connections: 1024,
+            header_timeout_secs: 30,
         }
     }
 }
@@ -40,6 +47,7 @@ impl Default for PublicConfig {
 impl PublicConfig {
     /// Checks the values against each other; names the key at fault.
     pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        check_connections(self.max_connections, self.header_timeout_secs)?;
         if self.url.is_empty() {
             return Ok(());
         }
@@ -53,4 +61,24 @@ impl PublicConfig {
         }
         Ok(())
     }
+}
+
+/// Checks the limits that both listeners have.
+pub(super) fn check_connections(
+    max_connections: usize,
+    header_timeout_secs: u64,
+) -> Result<(), (&'static str, String)> {
+    if max_connections == 0 || max_connections > 65_536 {
+        return Err((
+            "max_connections",
+            format!("{max_connections} is not between 1 and 65536"),
+        ));
+    }
+    if header_timeout_secs == 0 || header_timeout_secs > 3_600 {
+        return Err((
+            "header_timeout_secs",
+            format!("{header_timeout_secs} is not between 1 and 3600 seconds"),
+        ));
+    }
+    Ok(())
 }

@@ -141,7 +141,8 @@ fn set(table: &mut Table, path: &[String], value: Value) {
 }
 
 /// Refuses a key of `table` that is not in `known`; arrays of tables are compared
-/// with the first element of the known one.
+/// with the first element of the known one. A known table without keys is one of
+/// free names, and takes any.
 pub(super) fn check_keys(table: &Table, known: &Table, origin: &str) -> Result<(), ConfigError> {
     check_level(table, known, "", origin)
 }
@@ -162,7 +163,7 @@ fn check_level(
             });
         };
         match (value, expected) {
-            (Value::Table(value), Value::Table(expected)) => {
+            (Value::Table(value), Value::Table(expected)) if !expected.is_empty() => {
                 check_level(value, expected, &path, origin)?;
             }
             (Value::Array(values), Value::Array(expected)) => {

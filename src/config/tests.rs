@@ -220,6 +220,27 @@ fn agents_are_read_by_name_and_survive_a_round_trip() {
 }
 
 #[test]
+fn how_calls_are_forwarded_stands_in_the_agents_file() {
+    let folder = Folder::with(&[(
+        "agents/a.toml",
+        "upstream = \"h2c://127.0.0.1:9\"\nprice = \"1sat\"\npause_timeout_secs = 5\n\
+         strip_request_headers = [\"Cookie\"]\n[inject]\nX-Api-Key = \"env:KEY\"",
+    )]);
+
+    let agent = AgentConfig::load_all(folder.path()).unwrap().remove(0);
+    agent.save(folder.path()).unwrap();
+
+    let (url, is_http2) = agent.upstream_url().unwrap();
+    assert_eq!((url.as_str(), is_http2), ("http://127.0.0.1:9/", true));
+    assert_eq!(agent.forward.pause_timeout_secs, 5);
+    assert_eq!(
+        agent.forward.inject["X-Api-Key"],
+        InjectedValue::from("env:KEY")
+    );
+    assert_eq!(AgentConfig::load_all(folder.path()).unwrap(), [agent]);
+}
+
+#[test]
 fn an_agent_file_at_fault_is_named_with_its_key() {
     for (text, part) in [
         ("upstream = \"http://h\"\nprice = 21", "`price`"),
@@ -238,6 +259,18 @@ fn an_agent_file_at_fault_is_named_with_its_key() {
             "`rails`",
         ),
         ("price = \"1sat\"", "upstream"),
+        (
+            "upstream = \"http://h\"\nprice = \"1sat\"\npause_timeout_sec = 5",
+            "did you mean `pause_timeout_secs`",
+        ),
+        (
+            "upstream = \"http://h\"\nprice = \"1sat\"\nupstream_ca = \"ca.pem\"",
+            "`upstream_ca`",
+        ),
+        (
+            "upstream = \"http://h\"\nprice = \"1sat\"\n[inject]\nUpgrade = \"x\"",
+            "`inject`",
+        ),
     ] {
         let folder = Folder::with(&[("agents/a.toml", text)]);
         let message = AgentConfig::load_all(folder.path())

@@ -1,55 +1,120 @@
 //! The streaming proxy to an agent's upstream.
 //!
-//! Bodies stream both ways. Hop-by-hop headers end here, and payment headers ended
-//! in the paywall. A call is tried once: whether to repeat it is the payer's to
-//! say. What goes wrong becomes a 502 or a 504, and the paywall gives the payment back.
+//! Bodies and trailers stream both ways at once, and nothing of them is held
+//! back. A call is tried once: whether to repeat it is the payer's to say. Each
+//! wait has an end of its own, and each failure its own answer ([`fault`]); the
+//! paywall gives the payment back for all of them.
+//!
+//! | phase | limit | too long is | otherwise failed is |
+//! |---|---|---|---|
+//! | connect, with TLS verified | `connect_timeout_secs` | 504 `upstream_connect_timeout` | 502 `upstream_unreachable` |
+//! | request sent → head of the answer | `upstream_timeout_secs`, from the last part of the request that went | 504 `upstream_timeout` | 502 `upstream_failed` |
+//! | a pause of the client before that head | `pause_timeout_secs` | 408 `request_stalled` | 400 `request_broken_off`, 413 `body_too_large` |
+//! | a pause of the upstream after it | `pause_timeout_secs` | 504 `upstream_stalled` | 502 `upstream_failed` |
+//! | all of it | `call_timeout_secs` | 504 `call_timeout` | |
+//!
+//! What breaks after the call was committed breaks off the answer: its head, with
+//! another status, is long with the client.
+//!
+//! What becomes of a paid call whose client goes away:
+//!
+//! | the client goes | the upstream | the payment |
+//! |---|---|---|
+//! | within its request's body | sees a request that breaks off | is given back |
+//! | after it, before the head of the answer | is waited for | is taken or given back as for any client; the answer is kept for the repeat |
+//! | within an answer that is short enough to keep | is read to the end | stays taken; the answer is kept for the repeat |
+//! | within a longer one | sees its connection closed | stays taken, nothing is kept |
+//! | before its WebSocket is there | sees its connection closed | stays taken, nothing is kept |
+//!
+//! | file | does |
+//! |---|---|
+//! | `upstream` | where calls go, with which deadlines and headers |
+//! | `headers` | what ends here and what is added |
+//! | `body`, `watch` | the two bodies, and what they know of each other |
+//! | `fault` | what failed, as the payer is told |
+//! | `grpc` | success and failure by `grpc-status` |
+//! | `tunnel` | WebSockets |
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use feria_paywall::service::BoxError;
-use http::header::{
-    CONNECTION, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
-};
-use http::{HeaderMap, Request, Response, StatusCode};
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::{BodyDataStream, BodyExt, Empty};
-use tokio::time::Sleep;
+use feria_paywall::fault::ServiceFault;
+use feria_paywall::service::{Body, BoxError};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt, Empty};
+use hyper::upgrade::OnUpgrade;
+use tokio::time::{Sleep, sleep, timeout};
 use tower::Service;
 
-use super::Body;
 use super::routes::Matched;
+use crate::lifecycle::Lifecycle;
 
-/// A response may stream for a day; each pause in it is limited far shorter.
-const MAX_STREAM: Duration = Duration::from_secs(86_400);
+mod body;
+mod fault;
+mod grpc;
+mod headers;
+mod tunnel;
+mod upstream;
+mod watch;
 
-/// Headers that concern one connection only.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+pub(super) use grpc::GrpcCall;
+pub(super) use upstream::Upstreams;
 
-/// Sends a matched request to its upstream.
-#[derive(Debug, Clone)]
+use body::{Download, Upload};
+use upstream::Upstream;
+use watch::CallWatch;
+
+/// Sends a matched request to its upstream. Clones share everything.
+#[derive(Clone)]
 pub(super) struct Forward {
-    client: reqwest::Client,
-    /// For the head of the response, and for each pause in its body.
-    patience: Duration,
+    upstreams: Arc<Upstreams>,
+    lifecycle: Lifecycle,
+}
+
+/// One call on its way.
+struct Call {
+    agent: String,
+    target: url::Url,
+    upstream: Arc<Upstream>,
+    watch: Arc<CallWatch>,
+    grpc: Option<GrpcCall>,
+    /// The client's end of a WebSocket that it asks for.
+    websocket: Option<OnUpgrade>,
 }
 
 impl Forward {
-    pub(super) const fn new(client: reqwest::Client, patience: Duration) -> Self {
-        Self { client, patience }
+    pub(super) const fn new(upstreams: Arc<Upstreams>, lifecycle: Lifecycle) -> Self {
+        Self {
+            upstreams,
+            lifecycle,
+        }
+    }
+
+    #[tracing::instrument(name = "gateway.request.forward", skip_all, fields(agent))]
+    async fn forward(&self, request: Request<Body>) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        let Some(Matched(route)) = parts.extensions.get().cloned() else {
+            return empty(StatusCode::NOT_FOUND);
+        };
+        let agent = route.agent().to_owned();
+        tracing::Span::current().record("agent", &agent);
+        let Some(upstream) = self.upstreams.find(&agent) else {
+            return fault::answer(fault::NO_UPSTREAM);
+        };
+        let call = Call {
+            target: route.target(&parts.uri),
+            watch: Arc::default(),
+            grpc: parts.extensions.get().cloned(),
+            websocket: tunnel::requested(&mut parts).filter(|_| !upstream.is_http2),
+            agent,
+            upstream,
+        };
+        call.run(parts, body, &self.lifecycle).await
     }
 }
 
@@ -63,142 +128,121 @@ impl Service<Request<Body>> for Forward {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Self { client, patience } = self.clone();
-        Box::pin(async move { Ok(forward(&client, patience, request).await) })
+        let this = self.clone();
+        Box::pin(async move { Ok(this.forward(request).await) })
     }
 }
 
-#[tracing::instrument(name = "gateway.request.forward", skip_all, fields(agent))]
-async fn forward(
-    client: &reqwest::Client,
-    patience: Duration,
-    request: Request<Body>,
-) -> Response<Body> {
-    let (parts, body) = request.into_parts();
-    let Some(Matched(route)) = parts.extensions.get() else {
-        return empty(StatusCode::NOT_FOUND);
-    };
-    let agent = route.agent();
-    tracing::Span::current().record("agent", agent);
-    let mut headers = parts.headers;
-    remove_hop_by_hop(&mut headers);
-    headers.remove(HOST);
-    headers.remove(EXPECT);
-    let mut call = client
-        .request(parts.method, route.target(&parts.uri))
-        .headers(headers)
-        .timeout(MAX_STREAM);
-    if !body.is_end_stream() {
-        call = call.body(reqwest::Body::wrap_stream(BodyDataStream::new(body)));
+impl Call {
+    async fn run(self, parts: Parts, body: Body, lifecycle: &Lifecycle) -> Response<Body> {
+        let mut end = Box::pin(sleep(self.upstream.patience.call));
+        let request = self.request(parts, body);
+        let answer = match self.head_of_answer(request, end.as_mut()).await {
+            Ok(answer) => answer,
+            Err(fault) => {
+                tracing::warn!(
+                    agent = self.agent,
+                    code = fault.code,
+                    "A call of {} failed: {fault}",
+                    self.agent
+                );
+                return fault::answer(fault);
+            }
+        };
+        self.watch.set_answered();
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return self.stream(answer, end);
+        }
+        match self.websocket {
+            Some(client) if tunnel::is_agreed(&answer) => {
+                let patience = self.upstream.patience;
+                let mut head = tunnel::start(client, answer, patience, lifecycle);
+                self.upstream.edit_response(head.headers_mut());
+                head.map(|()| nothing())
+            }
+            _ => fault::answer(fault::UNASKED_SWITCH),
+        }
     }
-    match tokio::time::timeout(patience, call.send()).await {
-        Ok(Ok(response)) => {
-            let mut response = Response::from(response).map(|inner| {
-                Body::new(Patient {
-                    inner: inner.map_err(Into::into).boxed_unsync(),
-                    patience,
-                    pause: None,
-                })
-            });
-            remove_hop_by_hop(response.headers_mut());
-            response
+
+    /// Makes the client's request the upstream's.
+    fn request(&self, mut parts: Parts, body: Body) -> reqwest::RequestBuilder {
+        let Upstream {
+            client,
+            is_http2,
+            patience,
+            ..
+        } = &*self.upstream;
+        headers::rewrite_request(&mut parts, *is_http2);
+        if self.websocket.is_some() {
+            tunnel::ask(&mut parts.headers);
         }
-        Ok(Err(error)) => {
-            // The address of the upstream is the seller's own business, but the log is his too.
-            tracing::warn!(agent, error = %error.without_url(), "The upstream of {agent} failed");
-            empty(StatusCode::BAD_GATEWAY)
+        self.upstream.edit_request(&mut parts.headers);
+        let request = client
+            .request(parts.method, self.target.clone())
+            .headers(parts.headers);
+        if body.is_end_stream() {
+            return request;
         }
-        Err(_) => {
-            tracing::warn!(agent, "The upstream of {agent} did not answer in time");
-            empty(StatusCode::GATEWAY_TIMEOUT)
+        let upload = Upload::new(body, Arc::clone(&self.watch), patience.pause);
+        request.body(reqwest::Body::wrap(upload))
+    }
+
+    /// Sends `request` and waits for the head of the answer, but not past `end`.
+    async fn head_of_answer(
+        &self,
+        request: reqwest::RequestBuilder,
+        end: Pin<&mut Sleep>,
+    ) -> Result<reqwest::Response, ServiceFault> {
+        let waiting = async {
+            let mut sending = pin!(request.send());
+            loop {
+                let uploaded = self.watch.uploaded();
+                match timeout(self.upstream.patience.head, sending.as_mut()).await {
+                    Ok(Ok(answer)) => return Ok(answer),
+                    Ok(Err(error)) => return Err(self.failure(error)),
+                    // It has been sent to all the while, so it had no time to answer.
+                    Err(_) if self.watch.uploaded() != uploaded => {}
+                    Err(_) => return Err(fault::SILENT),
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = waiting => answer,
+            () = end => Err(fault::TOO_SLOW),
+        }
+    }
+
+    fn failure(&self, error: reqwest::Error) -> ServiceFault {
+        let fault = fault::of_send(&error, &self.watch);
+        let error = error.without_url();
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::debug!(agent = self.agent, %error, cause, "An upstream gave no answer");
+        fault
+    }
+
+    /// Returns the upstream's answer as the client gets it.
+    fn stream(&self, answer: reqwest::Response, end: Pin<Box<Sleep>>) -> Response<Body> {
+        let patience = self.upstream.patience.pause;
+        let mut response = Response::from(answer).map(|inner| {
+            let watch = Arc::clone(&self.watch);
+            Body::new(Download::new(inner, watch, patience, end))
+        });
+        headers::remove_hop_by_hop(response.headers_mut());
+        self.upstream.edit_response(response.headers_mut());
+        match &self.grpc {
+            Some(grpc) => grpc.judge(response),
+            None => response,
         }
     }
 }
 
 fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::new(Empty::new().map_err(|never| match never {})));
+    let mut response = Response::new(nothing());
     *response.status_mut() = status;
     response
 }
 
-/// Takes out what ends here: the fixed list, and what `Connection` names.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
-    headers.remove("keep-alive");
-}
-
-/// A body whose sender may not pause for longer than `patience`.
-struct Patient {
-    inner: Body,
-    patience: Duration,
-    pause: Option<Pin<Box<Sleep>>>,
-}
-
-/// The upstream stopped in the middle of its answer.
-#[derive(Debug, thiserror::Error)]
-#[error("read the next part of the answer in time")]
-struct Stalled;
-
-impl HttpBody for Patient {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(context) {
-            this.pause = None;
-            return Poll::Ready(frame);
-        }
-        let patience = this.patience;
-        let pause = this
-            .pause
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        ready!(pause.as_mut().poll(context));
-        Poll::Ready(Some(Err(Stalled.into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_of_one_connection_end_here() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "x-once, close"),
-            ("x-once", "1"),
-            ("keep-alive", "5"),
-            ("transfer-encoding", "chunked"),
-            ("upgrade", "websocket"),
-            ("accept", "*/*"),
-        ] {
-            headers.insert(name, value.parse().unwrap());
-        }
-
-        remove_hop_by_hop(&mut headers);
-
-        assert_eq!(headers.len(), 1);
-        assert!(headers.contains_key("accept"));
-    }
+fn nothing() -> Body {
+    Body::new(Empty::new().map_err(|never| -> BoxError { match never {} }))
 }

@@ -22,9 +22,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use feria_paywall::layer::PaywallLayer;
 use feria_paywall::service::{Paywall, strip_payment};
@@ -34,9 +35,9 @@ use http_body_util::{BodyExt, Full};
 use parking_lot::Mutex;
 use tower::{Layer, Service};
 
-use crate::client::{ClientError, http_client};
+use crate::client::ClientError;
 use crate::clock::{SharedClock, SharedEntropy};
-use crate::config::{AgentConfig, GatewayConfig, Network};
+use crate::config::{AgentConfig, ConfigError, GatewayConfig, Network};
 use crate::lifecycle::Lifecycle;
 use crate::lightning::{LightningBackend, LightningError};
 use crate::store::StoreError;
@@ -64,9 +65,15 @@ pub use refund::RefundOutcome;
 pub use watch::{InvoiceNews, InvoiceWatch, NoNews};
 
 use counts::Counts;
-use forward::Forward;
+use forward::{Forward, GrpcCall, Upstreams};
 use pricer::HttpPricer;
 use routes::{Matched, Routes};
+
+/// Put into a request's extensions by the listener when its connection came from a
+/// proxy that the owner trusts: what it says in `X-Forwarded-*` is passed on, and
+/// its own address is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrustedProxy(pub IpAddr);
 
 /// What a [`Gateway`] is made of.
 #[derive(Debug)]
@@ -79,6 +86,8 @@ pub struct GatewayParts {
     pub public_url: String,
     /// What is sold.
     pub agents: Vec<AgentConfig>,
+    /// The folder that `file:` references of agents start from.
+    pub data_dir: PathBuf,
     /// Keeps the claims.
     pub ledger: Ledger,
     /// Takes and gives ecash.
@@ -112,6 +121,7 @@ pub(crate) struct Core {
     routes: Routes,
     pricer: HttpPricer,
     counts: Counts,
+    upstreams: Arc<Upstreams>,
     ledger: Ledger,
     wallets: Wallets,
     lightning: Option<Arc<dyn LightningBackend>>,
@@ -139,6 +149,14 @@ pub enum GatewayError {
         /// The setting.
         what: &'static str,
     },
+    /// What calls of an agent need cannot be read.
+    #[error("sell agent {agent}")]
+    Settings {
+        /// Its name.
+        agent: String,
+        /// What is missing.
+        source: ConfigError,
+    },
     /// No outgoing calls are possible.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -161,6 +179,14 @@ impl Core {
         self.clock.now()
     }
 
+    /// Puts `agents` on sale, or leaves everything as it was.
+    fn sell(&self, agents: Vec<AgentConfig>) -> Result<(), GatewayError> {
+        let upstreams = self.upstreams.read(&agents)?;
+        self.routes.replace(agents, self.config.shadow)?;
+        self.upstreams.replace(upstreams);
+        Ok(())
+    }
+
     /// Returns until when a response of now is kept.
     fn keep_until(&self) -> u64 {
         self.now().saturating_add(self.config.stored_response_secs)
@@ -179,10 +205,8 @@ impl Gateway {
     /// # Errors
     /// When an agent's settings cannot be used.
     pub fn new(parts: GatewayParts) -> Result<Self, GatewayError> {
-        let patience = Duration::from_secs(parts.config.upstream_timeout_secs);
-        let forward = Forward::new(http_client(patience)?, patience);
-        let routes = Routes::default();
-        routes.replace(parts.agents, parts.config.shadow)?;
+        let upstreams = Arc::new(Upstreams::new(&parts.config, parts.data_dir));
+        let forward = Forward::new(Arc::clone(&upstreams), parts.lifecycle.clone());
         let (per_minute, reuse_secs, kept_bytes) = (
             parts.config.challenges_per_minute,
             parts.config.invoice_reuse_secs,
@@ -191,7 +215,8 @@ impl Gateway {
         let core = Arc::new(Core {
             config: parts.config,
             public_url: parts.public_url,
-            routes,
+            routes: Routes::default(),
+            upstreams,
             pricer: HttpPricer::new()?,
             counts: Counts::default(),
             ledger: parts.ledger,
@@ -206,6 +231,7 @@ impl Gateway {
             watchers: watch::Watchers::default(),
             redeem_turn: tokio::sync::Mutex::default(),
         });
+        core.sell(parts.agents)?;
         let layer = PaywallLayer::builder(&parts.secret, core.clone(), core.clone(), core.clone())
             .invoices(core.clone())
             .redeemer(core.clone())
@@ -239,12 +265,19 @@ impl Gateway {
             strip_payment(request.headers_mut());
         }
         request.extensions_mut().insert(Matched(route));
+        let grpc = GrpcCall::of(request.headers());
+        if let Some(grpc) = &grpc {
+            request.extensions_mut().insert(grpc.clone());
+        }
         let response = match self.paywall.clone().call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
         self.core.counts.note(agent, &response);
-        response
+        match grpc {
+            Some(grpc) => grpc.dress(response),
+            None => response,
+        }
     }
 
     /// Returns whether `agent` answers to this method and path, paid or free.
@@ -275,7 +308,7 @@ impl Gateway {
     /// # Errors
     /// When an agent's settings cannot be used; nothing changes then.
     pub fn set_agents(&self, agents: Vec<AgentConfig>) -> Result<(), GatewayError> {
-        self.core.routes.replace(agents, self.core.config.shadow)
+        self.core.sell(agents)
     }
 
     /// Says where the listing of `agent` is, for the `Link` header of its 402.

@@ -17,6 +17,7 @@ use http::{HeaderName, Method, Uri};
 use parking_lot::RwLock;
 use url::Url;
 
+use super::forward::GrpcCall;
 use super::{Core, GatewayError};
 use crate::config::{AgentConfig, CommitRule, RouteTerms, SoldRoute, normal_path, pattern};
 
@@ -147,10 +148,7 @@ impl Route {
         sold: SoldRoute,
         is_shadow: bool,
     ) -> Result<Self, &'static str> {
-        let upstream: Url = agent.upstream.parse().map_err(|_| "upstream")?;
-        if !matches!(upstream.scheme(), "http" | "https") || upstream.host().is_none() {
-            return Err("upstream");
-        }
+        let (upstream, _) = agent.upstream_url().ok_or("upstream")?;
         let cost_header = HeaderName::try_from(agent.cost_header.as_str());
         let methods = sold.methods.iter().map(|method| method.parse());
         let mut terms = sold.terms;
@@ -226,6 +224,7 @@ fn without_slash(path: &str) -> &str {
 impl Pricing for Core {
     fn terms(&self, request: &Parts) -> Option<Terms> {
         let Matched(route) = request.extensions.get()?;
+        let is_grpc = request.extensions.get::<GrpcCall>().is_some();
         let agent = &route.agent;
         let sold = route.terms.as_ref()?;
         let sells = |rail: &str| sold.rails.iter().any(|name| name == rail);
@@ -260,8 +259,9 @@ impl Pricing for Core {
                 cost_header: route.cost_header.clone(),
             }),
             commit: match sold.commit {
-                CommitRule::Head => CommitAt::Head,
-                CommitRule::BodyEnd => CommitAt::BodyEnd,
+                CommitRule::Head if !is_grpc => CommitAt::Head,
+                // Only its trailers say whether a gRPC call succeeded.
+                CommitRule::Head | CommitRule::BodyEnd => CommitAt::BodyEnd,
             },
             valid_secs: sold.valid_secs,
             invoice_expiry_secs: self.config.invoice_expiry_secs,

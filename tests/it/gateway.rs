@@ -10,13 +10,18 @@ use http::StatusCode;
 use self::shop::{Answer, Mode, Shop, l402, paid};
 
 mod asked;
+mod forwarding;
+mod grpc;
 mod metered;
+mod phases;
 mod refused;
 mod reload;
 mod routes;
 mod shop;
+mod stand;
 mod unpaid;
 mod vault;
+mod websocket;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lightning_payment_buys_its_uses_and_no_more() {

@@ -33,6 +33,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("cdk_sqlite", &["sandbox"]),
     ("cdk_axum", &["sandbox"]),
     ("axum", &["http", "sandbox"]),
+    ("hyper", &["http", "gateway"]),
+    ("hyper_util", &["http", "gateway"]),
     ("clap", &["cli", "main"]),
     ("tokio_tungstenite", &["relay"]),
     ("reqwest", &["client", "gateway", "spend", "lightning"]),

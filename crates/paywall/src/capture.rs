@@ -15,6 +15,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 
+use crate::fault::ServiceFault;
 use crate::scheme::BoxFuture;
 use crate::service::{Body, BoxError};
 
@@ -78,15 +79,15 @@ impl HttpBody for HashedBody {
 pub(crate) enum ReadFault {
     /// It is longer than allowed.
     TooLong,
-    /// Its sender broke off.
-    Broken,
+    /// Its sender broke off, and may have said why.
+    Broken(Option<ServiceFault>),
 }
 
 /// Reads `body` to its end, at most `max_bytes`.
 pub(crate) async fn read_all(mut body: Body, max_bytes: usize) -> Result<Bytes, ReadFault> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ReadFault::Broken)?;
+        let frame = frame.map_err(|error| ReadFault::Broken(error.downcast_ref().copied()))?;
         if let Some(data) = frame.data_ref() {
             if read.len() + data.len() > max_bytes {
                 return Err(ReadFault::TooLong);

@@ -61,6 +61,7 @@ pub mod amount;
 pub mod challenge;
 #[cfg(feature = "cashu")]
 pub mod ecash;
+pub mod fault;
 pub mod journal;
 pub mod l402;
 pub mod layer;

@@ -26,6 +26,7 @@ use crate::challenge::{
     BALANCE_MSAT, COST_MSAT, EXPOSED, PAYMENT_RECEIPT, SETTLEMENT, USES_REMAINING, X_CASHU, answer,
     remove_own,
 };
+use crate::fault::ServiceFault;
 use crate::journal::{CallId, Delivered, PayOut, StoredResponse};
 use crate::l402::Remaining;
 use crate::layer::Shared;
@@ -52,6 +53,8 @@ pub(crate) struct OpenCall {
 #[derive(Debug, Clone, Copy)]
 enum Failure {
     Upstream(Option<StatusCode>),
+    /// The service said what went wrong.
+    Fault(ServiceFault),
     Underpaid,
 }
 
@@ -86,11 +89,22 @@ pub(crate) async fn run(
     let serving = forward(Request::from_parts(parts, body));
     // A service that panics has served nothing; its payer must not pay for it.
     match AssertUnwindSafe(serving).catch_unwind().await {
-        Ok(Ok(response)) if !response.status().is_server_error() => {
-            deliver(shared, call, response, hash).await
-        }
-        Ok(Ok(response)) => fail(&shared, &call, Failure::Upstream(Some(response.status()))).await,
+        Ok(Ok(response)) => match failure_of(&response) {
+            None => deliver(shared, call, response, hash).await,
+            Some(failure) => fail(&shared, &call, failure).await,
+        },
         Ok(Err(_)) | Err(_) => fail(&shared, &call, Failure::Upstream(None)).await,
+    }
+}
+
+/// Returns why the head of a response says that nothing was delivered.
+fn failure_of(response: &Response<Body>) -> Option<Failure> {
+    let status = response.status();
+    match response.extensions().get::<ServiceFault>() {
+        Some(fault) => Some(Failure::Fault(*fault)),
+        None => status
+            .is_server_error()
+            .then_some(Failure::Upstream(Some(status))),
     }
 }
 
@@ -116,7 +130,10 @@ async fn deliver(
                 keepable(&parts, bytes.clone(), &hash),
                 Body::new(Full::new(bytes).map_err(|never| match never {})),
             ),
-            Err(ReadFault::Broken | ReadFault::TooLong) => {
+            Err(ReadFault::Broken(Some(fault))) => {
+                return fail(&shared, &call, Failure::Fault(fault)).await;
+            }
+            Err(ReadFault::Broken(None) | ReadFault::TooLong) => {
                 return fail(&shared, &call, Failure::Upstream(Some(parts.status))).await;
             }
         }
@@ -281,7 +298,11 @@ fn say_settlement(headers: &mut HeaderMap, rail: &str) {
 }
 
 /// Returns the response as it is kept; `None` if the request's body was not read to its end.
+/// The switch to another protocol cannot be repeated either.
 fn keepable(parts: &http::response::Parts, body: Bytes, hash: &BodyHash) -> Option<StoredResponse> {
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        return None;
+    }
     Some(StoredResponse {
         status: parts.status.as_u16(),
         headers: parts
@@ -390,6 +411,7 @@ fn describe(
             "upstream_failed",
             "The service failed after the payment.",
         ),
+        Failure::Fault(fault) => (fault.status, fault.code, fault.detail),
         Failure::Underpaid => (
             StatusCode::BAD_REQUEST,
             "amount_too_low",
@@ -413,7 +435,7 @@ fn describe(
     };
     let upstream = match failure {
         Failure::Upstream(status) => status.map(|status| status.as_u16()),
-        Failure::Underpaid => None,
+        Failure::Fault(_) | Failure::Underpaid => None,
     };
     let document = json!({
         "type": "about:blank",

@@ -37,7 +37,7 @@ pub(crate) async fn answer(
     let body = match read_all(body, MAX_COMPARED_BYTES).await {
         Ok(body) => body,
         Err(ReadFault::TooLong) => return Err(Refusal::BodyTooLong),
-        Err(ReadFault::Broken) => return Err(found.otherwise),
+        Err(ReadFault::Broken(_)) => return Err(found.otherwise),
     };
     let hash: [u8; 32] = Sha256::digest(&body).into();
     let replay = fitting(shared, found, hash).await?;

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::client_addr::client_addr;
 use super::pages;
-use crate::gateway::{ClientAddr, RefundOutcome};
+use crate::gateway::{ClientAddr, RefundOutcome, TrustedProxy};
 use crate::http::{Node, Problem};
 
 /// The longest token that is looked at.
@@ -50,6 +50,9 @@ pub(super) async fn call(
     let proxies = &node.config.public.trusted_proxies;
     let client = client_addr(peer.ip(), request.headers(), proxies);
     request.extensions_mut().insert(ClientAddr(client));
+    if proxies.contains(peer.ip().to_canonical()) {
+        request.extensions_mut().insert(TrustedProxy(peer.ip()));
+    }
     let request = request.map(|body| Limited::new(body, limit).boxed_unsync());
     node.gateway.handle(&agent, request).await.map(Body::new)
 }

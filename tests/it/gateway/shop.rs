@@ -154,6 +154,7 @@ impl Shop {
             network: Network::Simulated,
             public_url: "http://127.0.0.1:7402".to_owned(),
             agents: vec![agent.clone()],
+            data_dir: std::path::PathBuf::new(),
             ledger: ledger.clone(),
             wallets: seller.clone(),
             lightning: Some(Arc::new(SimulatedBackend::new(network.clone(), "seller"))),

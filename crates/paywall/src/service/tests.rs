@@ -11,12 +11,19 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
 use crate::amount::Msat;
+use crate::fault::ServiceFault;
 use crate::l402::{Caveat, Challenge, Macaroon};
 use crate::layer::{PaywallBuilder, PaywallLayer};
 use crate::price::{CommitAt, Metered, Trial};
 use crate::testing::{MemoryJournal, MemoryWorld};
 
 mod priced;
+/// What the service says of itself when it is sent `fault`, with a status of 200.
+const FAULT: ServiceFault = ServiceFault {
+    status: StatusCode::GATEWAY_TIMEOUT,
+    code: "too_slow",
+    detail: "It took too long.",
+};
 
 /// A paid echo: `fail` answers 500, `panic` panics, `break` and `stream` answer in
 /// parts (one breaks off after the first), a number is what the call cost, and
@@ -91,6 +98,9 @@ impl Market {
                 }
                 if body == "fail" {
                     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                }
+                if body == "fault" {
+                    response.extensions_mut().insert(FAULT);
                 }
                 Ok::<_, Infallible>(response)
             }
@@ -366,4 +376,18 @@ async fn an_unpaid_invoice_is_given_again_while_its_window_is_open() {
     ask("/paid").await;
     let refused = ask("/paid/metered").await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn a_fault_that_the_service_names_is_told_and_the_use_given_back() {
+    let market = Market::new();
+    let credential = market.buy().await;
+
+    let failed = market.call(Some(&credential), "fault").await;
+    let retried = market.call(Some(&credential), "good").await;
+
+    assert_eq!(failed.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert!(failed.body().contains("\"code\":\"too_slow\""));
+    assert!(failed.body().contains("It took too long."));
+    assert_eq!(retried.body(), "good");
 }
