@@ -47,7 +47,7 @@ export async function startDemo() {
       const lines = Object.entries({ upstream, ...settings });
       const file = lines.map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join('');
       await writeFile(join(seller, 'agents', `${name}.toml`), file, { mode: 0o600 });
-      const told = await fetch(`${http(ports.seller[1])}/api/v1/agents`, {
+      const told = await fetch(`${http(ports.seller[1])}/api/v1/agents/reload`, {
         method: 'POST',
         headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
         body: '{}',
