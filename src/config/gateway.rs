@@ -40,6 +40,8 @@ pub struct GatewayConfig {
     pub invoice_reuse_secs: u64,
     /// Whether calls of all agents are let through and only counted. Default false.
     pub shadow: bool,
+    /// Whether a 402 offers the scheme `Payment` (MPP) beside L402, for the same invoice. Default true.
+    pub mpp: bool,
 }
 
 impl Default for GatewayConfig {
@@ -59,6 +61,7 @@ impl Default for GatewayConfig {
             challenges_per_minute: 60,
             invoice_reuse_secs: 0,
             shadow: false,
+            mpp: true,
         }
     }
 }

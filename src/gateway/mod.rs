@@ -207,10 +207,11 @@ impl Gateway {
     pub fn new(parts: GatewayParts) -> Result<Self, GatewayError> {
         let upstreams = Arc::new(Upstreams::new(&parts.config, parts.data_dir));
         let forward = Forward::new(Arc::clone(&upstreams), parts.lifecycle.clone());
-        let (per_minute, reuse_secs, kept_bytes) = (
+        let (per_minute, reuse_secs, kept_bytes, has_mpp) = (
             parts.config.challenges_per_minute,
             parts.config.invoice_reuse_secs,
             parts.config.stored_response_max_bytes,
+            parts.config.mpp,
         );
         let core = Arc::new(Core {
             config: parts.config,
@@ -232,21 +233,24 @@ impl Gateway {
             redeem_turn: tokio::sync::Mutex::default(),
         });
         core.sell(parts.agents)?;
-        let layer = PaywallLayer::builder(&parts.secret, core.clone(), core.clone(), core.clone())
-            .invoices(core.clone())
-            .redeemer(core.clone())
-            .pricer(core.clone())
-            .page(Arc::new(page::QrPage {
-                network: parts.network.as_str(),
-                core: Arc::clone(&core),
-            }))
-            .challenges_per_minute(per_minute)
-            .invoice_reuse_secs(reuse_secs)
-            .kept_response_bytes(kept_bytes)
-            .build();
+        let mut layer =
+            PaywallLayer::builder(&parts.secret, core.clone(), core.clone(), core.clone())
+                .invoices(core.clone())
+                .redeemer(core.clone())
+                .pricer(core.clone())
+                .page(Arc::new(page::QrPage {
+                    network: parts.network.as_str(),
+                    core: Arc::clone(&core),
+                }))
+                .challenges_per_minute(per_minute)
+                .invoice_reuse_secs(reuse_secs)
+                .kept_response_bytes(kept_bytes);
+        if has_mpp {
+            layer = layer.mpp(realm_of(&core.public_url));
+        }
         Ok(Self {
             core,
-            paywall: layer.layer(forward),
+            paywall: layer.build().layer(forward),
         })
     }
 
@@ -355,6 +359,14 @@ impl Gateway {
     pub async fn sync_settled(&self) -> Result<u64, GatewayError> {
         self.core.sync_settled().await
     }
+}
+
+/// Returns the realm of our challenges: host and port under which we are reached.
+fn realm_of(public_url: &str) -> &str {
+    let rest = public_url
+        .split_once("://")
+        .map_or(public_url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
 }
 
 fn not_found() -> Response<Body> {

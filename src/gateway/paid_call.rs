@@ -90,7 +90,7 @@ fn fault(error: StoreError) -> JournalError {
 impl Journal for Core {
     #[tracing::instrument(name = "store.payment.claim", skip_all, fields(agent = %claim.service))]
     async fn claim(&self, claim: Claim) -> Result<Claimed, JournalError> {
-        let is_lightning = matches!(claim.payment, Payment::L402 { .. });
+        let is_lightning = matches!(claim.payment, Payment::L402 { .. } | Payment::Mpp { .. });
         let rules = ClaimRules {
             call_id: random_id(self.entropy.as_ref()),
             lightning: self
@@ -102,7 +102,7 @@ impl Journal for Core {
         };
         let offline_sat = match &claim.payment {
             Payment::Offline(token) => token.gross.as_u64(),
-            Payment::L402 { .. } | Payment::Swapped(_) => 0,
+            Payment::L402 { .. } | Payment::Mpp { .. } | Payment::Swapped(_) => 0,
         };
         let claimed = self.ledger.claim_call(claim, rules).await.map_err(fault)?;
         if matches!(claimed, Claimed::New { .. }) {

@@ -116,7 +116,7 @@ pub(crate) fn rail_marks(rails: &[String]) -> Vec<RailMark> {
 /// Names one payment rail, as listings, purchases and paid calls write it.
 pub(crate) fn rail_mark(rail: &str) -> RailMark {
     let (word, class) = match rail {
-        "l402" => ("Lightning", "bolt"),
+        "l402" | "mpp" => ("Lightning", "bolt"),
         "l402-cached" => ("Lightning, paid before", "bolt"),
         "nut24" | "cashu" => ("ecash", "coin"),
         "nut24-offline" => ("ecash, locked to the seller", "coin"),

@@ -105,7 +105,10 @@ mpp('the `Payment` line comes after the L402 line', async () => {
 mpp('row L: Alby fetch402 pays 21 sat by a `Payment` line alone', () =>
   buys(fetch402, `${proxy.url}/a/mpp/`));
 
-mpp('Alby fetchWithMpp pays 21 sat beside the L402 line', () => buys(fetchWithMpp, url));
+// It reads the header only when that begins with `Payment`; beside an L402 line,
+// fetch402 takes L402.
+mpp('Alby fetchWithMpp pays 21 sat by a `Payment` line alone', () =>
+  buys(fetchWithMpp, `${proxy.url}/a/mpp/`));
 
 mpp('row L: l402-requests pays each call by a `Payment` line alone', async () => {
   const address = `${proxy.url}/a/mpp/`;

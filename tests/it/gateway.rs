@@ -13,6 +13,7 @@ mod asked;
 mod forwarding;
 mod grpc;
 mod metered;
+mod mpp;
 mod phases;
 mod refused;
 mod reload;

@@ -1,6 +1,6 @@
 //! Decides whether a request may pass, and claims its payment.
 //!
-//! L402 is checked before ecash. A credential that is merely used up, expired or
+//! L402 is checked first, then MPP, then ecash. A credential that is merely used up, expired or
 //! for something else does not stand in the way of a token in the same request;
 //! a forged one does.
 
@@ -10,12 +10,14 @@ use http::request::Parts;
 use sha2::{Digest, Sha256};
 
 use crate::amount::Msat;
-use crate::journal::{Claim, Claimed, Payment, PaymentKey, RequestKey};
+use crate::journal::{CallId, Claim, Claimed, Payment, PaymentKey, RequestKey};
 use crate::l402::header::parse_authorization;
 use crate::l402::{Authorization, CallContext, Limit, LimitUnit, Macaroon, Verdict, check};
 use crate::layer::Shared;
+use crate::mpp;
+use crate::offer::charge;
 use crate::paid::OpenCall;
-use crate::payment::Preimage;
+use crate::payment::{PaymentHash, Preimage};
 use crate::price::Terms;
 use crate::replay::Found;
 use crate::verdict::{Reason, Refusal, Unavailable};
@@ -56,6 +58,11 @@ pub(crate) async fn admit(
         Authorization::None | Authorization::Cashu(_) => {
             Refusal::PaymentRequired(Reason::NoCredential)
         }
+    };
+    let refusal = match payment(shared, terms, &request, parts).await {
+        None => refusal,
+        Some(Err(other @ Refusal::PaymentRequired(_))) => other,
+        Some(decided) => return decided,
     };
     match token(&parts.headers) {
         #[cfg(feature = "cashu")]
@@ -100,6 +107,56 @@ async fn lightning(
     claimed(shared, terms, claim, used_up.clone())
         .await?
         .ok_or(used_up)
+}
+
+/// Takes a payment by the scheme `Payment`; `None` when there is none. It is claimed
+/// at the price that its challenge named, whatever the price is now.
+async fn payment(
+    shared: &Shared,
+    terms: &Terms,
+    request: &RequestKey,
+    parts: &Parts,
+) -> Option<Result<Admission, Refusal>> {
+    let issuer = shared.mpp.as_ref()?;
+    let Ok(credential) = mpp::credential_of(&parts.headers)? else {
+        return Some(Err(Refusal::BadCredential(
+            "The Payment credential cannot be read.",
+        )));
+    };
+    let refusal = match issuer.verify(&credential, &charge(terms, parts), shared.now()) {
+        mpp::Verdict::Accepted {
+            payment_hash,
+            challenge_id,
+            amount,
+        } => {
+            let price = if terms.price.ceil_sat() == amount {
+                terms.price
+            } else {
+                amount.to_msat()
+            };
+            let payment = Payment::Mpp {
+                payment_hash,
+                token_id: challenge_id,
+                paid: amount.to_msat(),
+                cost: amount.to_msat(),
+                limits: vec![Limit {
+                    key: *payment_hash.as_bytes(),
+                    unit: LimitUnit::Uses,
+                    max: 1,
+                }],
+            };
+            return Some(lightning(shared, terms, request, Ok((payment, price))).await);
+        }
+        mpp::Verdict::Unknown => {
+            Refusal::BadCredential("The challenge was not made here, or was changed.")
+        }
+        mpp::Verdict::WrongPreimage => {
+            Refusal::BadCredential("The preimage does not belong to this challenge's invoice.")
+        }
+        mpp::Verdict::Expired => Refusal::PaymentRequired(Reason::Expired),
+        mpp::Verdict::OtherResource => Refusal::PaymentRequired(Reason::OtherService),
+    };
+    Some(Err(refusal))
 }
 
 /// Returns the payment that the first good macaroon stands for, and its price.
@@ -188,10 +245,16 @@ pub(crate) async fn claimed(
 ) -> Result<Option<Admission>, Refusal> {
     let (key, rail, price) = (claim.payment.key(), claim.payment.rail(), claim.price);
     let payment_hash = match &claim.payment {
-        Payment::L402 { payment_hash, .. } => Some(*payment_hash),
+        Payment::L402 { payment_hash, .. } | Payment::Mpp { payment_hash, .. } => {
+            Some(*payment_hash)
+        }
         Payment::Offline(_) | Payment::Swapped(_) => None,
     };
-    let request = claim.request.clone();
+    let challenge_id = match &claim.payment {
+        Payment::Mpp { token_id, .. } => Some(*token_id),
+        _ => None,
+    };
+    let (request, now) = (claim.request.clone(), claim.now);
     let answer = shared.journal.claim(claim).await.map_err(unavailable)?;
     match answer {
         Claimed::New { call, remaining } => {
@@ -199,6 +262,7 @@ pub(crate) async fn claimed(
                 shared.reuse.forget(&payment_hash);
             }
             Ok(Some(Admission::Call(OpenCall {
+                receipt: receipt(&call, challenge_id.zip(payment_hash), now),
                 id: call,
                 rail,
                 remaining,
@@ -218,6 +282,15 @@ pub(crate) async fn claimed(
         Claimed::InProgress => Err(Refusal::InProgress),
         Claimed::NeedsSwap => Ok(None),
     }
+}
+
+/// Returns the value of `Payment-Receipt`: by MPP what that scheme says, otherwise
+/// the call's name.
+fn receipt(call: &CallId, mpp: Option<([u8; 32], PaymentHash)>, now: u64) -> String {
+    mpp.and_then(|(challenge_id, payment_hash)| {
+        mpp::Receipt::new(call, &challenge_id, &payment_hash, now)?.header_value()
+    })
+    .unwrap_or_else(|| call.0.clone())
 }
 
 /// Returns the response kept for this payment and request.

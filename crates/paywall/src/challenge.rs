@@ -1,7 +1,7 @@
 //! The 402, and every other answer that the layer gives by itself.
 //!
 //! Order matters on the wire: the first `WWW-Authenticate` is the one form that
-//! all known L402 clients parse, `X-Cashu` follows. The body says the terms to
+//! all known L402 clients parse, MPP comes after it, `X-Cashu` follows. The body says the terms to
 //! programs (problem+json, RFC 9457), to people (HTML) and to language models
 //! (Markdown), by `Accept`.
 
@@ -11,10 +11,12 @@ use http::header::{
     HeaderName, HeaderValue, LINK, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
 
+use crate::grpc;
 use crate::price::Terms;
 use crate::service::Body;
 use crate::verdict::{Outcome, Refusal};
@@ -31,13 +33,18 @@ pub const BALANCE_MSAT: HeaderName = HeaderName::from_static("x-balance-msat");
 pub const COST_MSAT: HeaderName = HeaderName::from_static("x-cost-msat");
 /// Says how a token was taken: `offline`, or `swap` at its mint.
 pub const SETTLEMENT: HeaderName = HeaderName::from_static("feria-settlement");
-/// Says the price to a `HEAD` request, in millisatoshi.
+/// Says the price to a request that asks for nothing else, in millisatoshi.
 pub const PRICE_MSAT: HeaderName = HeaderName::from_static("x-price-msat");
 
 /// Says what a call in shadow mode would have cost, such as `21 sat`.
 pub const SHADOW: HeaderName = HeaderName::from_static("feria-shadow");
 /// Says how many free calls a client has left.
 pub const TRIAL_REMAINING: HeaderName = HeaderName::from_static("x-trial-remaining");
+/// Asks for the price alone, by the preference `price-only` (RFC 7240).
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// Says that the preference was heeded.
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+const PRICE_ONLY: &str = "price-only";
 
 /// The headers a page in a browser may read.
 pub(crate) const EXPOSED: HeaderValue = HeaderValue::from_static(
@@ -49,6 +56,8 @@ pub(crate) const EXPOSED: HeaderValue = HeaderValue::from_static(
 pub struct Offers {
     /// The value of `WWW-Authenticate`.
     pub l402: Option<String>,
+    /// The value of a second `WWW-Authenticate`, by MPP, for the same invoice.
+    pub mpp: Option<String>,
     /// The BOLT11 text inside it.
     pub invoice: Option<String>,
     /// The value of `X-Cashu`: a payment request.
@@ -100,19 +109,9 @@ pub(crate) fn render(
     headers: &HeaderMap,
     page: &dyn ChallengePage,
 ) -> Response<Body> {
-    let form = accepted_form(headers);
-    let (content_type, body) = match form {
-        Form::Problem => ("application/problem+json", problem(view).to_string()),
-        Form::Html => ("text/html; charset=utf-8", page.html(view)),
-        Form::Markdown => ("text/markdown; charset=utf-8", markdown(view)),
-    };
-    let mut response = answer(view.refusal.status(), content_type, body);
+    let mut response = grpc::refusal(view.refusal, headers)
+        .unwrap_or_else(|| in_form(view, accepted_form(headers), page));
     let out = response.headers_mut();
-    if form == Form::Html {
-        out.insert(CONTENT_SECURITY_POLICY, page.policy());
-        out.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        out.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    }
     set_offers(out, view.offers);
     if matches!(view.refusal, Refusal::BadCredential(_)) {
         out.insert(WWW_AUTHENTICATE, HeaderValue::from_static("L402"));
@@ -127,23 +126,52 @@ pub(crate) fn render(
     response
 }
 
-/// Answers a `HEAD` request: the price, and no invoice.
-pub(crate) fn price_told(terms: &Terms, cashu: Option<String>) -> Response<Body> {
-    let mut response = answer(
-        StatusCode::PAYMENT_REQUIRED,
-        "application/problem+json",
-        String::new(),
-    );
+fn in_form(view: &ChallengeView<'_>, form: Form, page: &dyn ChallengePage) -> Response<Body> {
+    let (content_type, body) = match form {
+        Form::Problem => ("application/problem+json", problem(view).to_string()),
+        Form::Html => ("text/html; charset=utf-8", page.html(view)),
+        Form::Markdown => ("text/markdown; charset=utf-8", markdown(view)),
+    };
+    let mut response = answer(view.refusal.status(), content_type, body);
+    if form == Form::Html {
+        let out = response.headers_mut();
+        out.insert(CONTENT_SECURITY_POLICY, page.policy());
+        out.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        out.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
+    response
+}
+
+/// Returns whether nothing but the price is asked for, by a method other than `HEAD`.
+pub(crate) fn asks_price_only(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(PREFER).iter().take(4);
+    values
+        .flat_map(|value| value.to_str().unwrap_or_default().split(',').take(16))
+        .filter_map(|preference| preference.split(';').next())
+        .any(|name| name.trim().eq_ignore_ascii_case(PRICE_ONLY))
+}
+
+/// Tells the price and makes no invoice. There is no `WWW-Authenticate`: a client
+/// that sees `L402` takes what follows for something to pay.
+pub(crate) fn price_told(
+    view: &ChallengeView<'_>,
+    parts: &Parts,
+    page: &dyn ChallengePage,
+) -> Response<Body> {
+    let mut response = if parts.method == Method::HEAD {
+        let status = StatusCode::PAYMENT_REQUIRED;
+        let mut response = answer(status, "application/problem+json", String::new());
+        set_offers(response.headers_mut(), view.offers);
+        set_links(response.headers_mut(), view.terms);
+        response
+    } else {
+        render(view, &parts.headers, page)
+    };
     let headers = response.headers_mut();
-    headers.insert(PRICE_MSAT, HeaderValue::from(terms.price.as_u64()));
-    set_offers(
-        headers,
-        &Offers {
-            cashu,
-            ..Offers::default()
-        },
-    );
-    set_links(headers, terms);
+    headers.insert(PRICE_MSAT, HeaderValue::from(view.terms.price.as_u64()));
+    if asks_price_only(&parts.headers) {
+        headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static(PRICE_ONLY));
+    }
     response.extensions_mut().insert(Outcome::PriceTold);
     response
 }
@@ -181,12 +209,17 @@ pub(crate) fn remove_own(headers: &mut HeaderMap) {
 }
 
 fn set_offers(headers: &mut HeaderMap, offers: &Offers) {
-    let pairs = [(WWW_AUTHENTICATE, &offers.l402), (X_CASHU, &offers.cashu)];
+    // L402 first: some clients read the first line only.
+    let pairs = [
+        (WWW_AUTHENTICATE, &offers.l402),
+        (WWW_AUTHENTICATE, &offers.mpp),
+        (X_CASHU, &offers.cashu),
+    ];
     for (name, value) in pairs {
         if let Some(value) = value
             && let Ok(value) = HeaderValue::from_str(value)
         {
-            headers.insert(name, value);
+            headers.append(name, value);
         }
     }
 }

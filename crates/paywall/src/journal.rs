@@ -22,7 +22,8 @@ use crate::amount::{Msat, Sat};
 use crate::l402::{Limit, Remaining};
 use crate::payment::PaymentHash;
 
-/// Names one paid call; the value of the `Payment-Receipt` header. Not a secret.
+/// Names one paid call; the value of the `Payment-Receipt` header, or in it by MPP.
+/// Not a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CallId(pub String);
 
@@ -113,6 +114,20 @@ pub enum Payment {
         /// Each must have room for this call.
         limits: Vec<Limit>,
     },
+    /// A verified credential of the scheme `Payment`, good for one call. Its payment
+    /// hash counts together with that of [`Payment::L402`]: it is the same invoice.
+    Mpp {
+        /// Its payment.
+        payment_hash: PaymentHash,
+        /// Its challenge, which can be withdrawn as a macaroon's token id can.
+        token_id: [u8; 32],
+        /// What was paid for it.
+        paid: Msat,
+        /// What this call takes of a limit in money.
+        cost: Msat,
+        /// Each must have room for this call.
+        limits: Vec<Limit>,
+    },
     /// A token that passed the strict check and was not shown to its mint.
     Offline(PaidToken),
     /// A token that was swapped at its mint: `net` is already ours.
@@ -124,7 +139,9 @@ impl Payment {
     #[must_use]
     pub fn key(&self) -> PaymentKey {
         match self {
-            Self::L402 { payment_hash, .. } => PaymentKey(*payment_hash.as_bytes()),
+            Self::L402 { payment_hash, .. } | Self::Mpp { payment_hash, .. } => {
+                PaymentKey(*payment_hash.as_bytes())
+            }
             Self::Offline(token) | Self::Swapped(token) => token.key(),
         }
     }
@@ -134,6 +151,7 @@ impl Payment {
     pub const fn rail(&self) -> &'static str {
         match self {
             Self::L402 { .. } => "l402",
+            Self::Mpp { .. } => "mpp",
             Self::Offline(_) => "nut24-offline",
             Self::Swapped(_) => "nut24-swap",
         }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use tower_layer::Layer;
+use zeroize::Zeroizing;
 
 use crate::challenge::{ChallengePage, PlainPage};
 use crate::journal::Journal;
 use crate::l402::Issuer;
+use crate::mpp;
 use crate::price::{Pricer, Pricing};
 use crate::quote::Quotes;
 use crate::reuse::Reuse;
@@ -29,6 +31,8 @@ pub struct PaywallLayer {
 /// What all requests share; read only, but for the tables of clients.
 pub(crate) struct Shared {
     pub(crate) issuer: Issuer,
+    /// Present when the scheme `Payment` is offered.
+    pub(crate) mpp: Option<mpp::Issuer>,
     pub(crate) pricing: Arc<dyn Pricing>,
     pub(crate) pricer: Option<Arc<dyn Pricer>>,
     pub(crate) journal: Arc<dyn Journal>,
@@ -58,6 +62,7 @@ impl Shared {
 /// Collects the parts of a [`PaywallLayer`].
 pub struct PaywallBuilder {
     shared: Shared,
+    secret: Zeroizing<[u8; 32]>,
     challenges_per_minute: u32,
 }
 
@@ -74,6 +79,7 @@ impl PaywallLayer {
         PaywallBuilder {
             shared: Shared {
                 issuer: Issuer::new(secret),
+                mpp: None,
                 pricing,
                 pricer: None,
                 journal,
@@ -89,6 +95,7 @@ impl PaywallLayer {
                 trials: Trials::default(),
                 kept_response_bytes: DEFAULT_KEPT_RESPONSE_BYTES,
             },
+            secret: Zeroizing::new(*secret),
             challenges_per_minute: DEFAULT_CHALLENGES_PER_MINUTE,
         }
     }
@@ -99,6 +106,15 @@ impl PaywallBuilder {
     #[must_use]
     pub fn invoices(mut self, invoices: Arc<dyn InvoiceMaker>) -> Self {
         self.shared.invoices = Some(invoices);
+        self
+    }
+
+    /// Offers the scheme `Payment` (MPP) beside L402, for the same invoices. `realm`
+    /// names the protection space, such as the public host; what was paid for under
+    /// another realm is not taken.
+    #[must_use]
+    pub fn mpp(mut self, realm: &str) -> Self {
+        self.shared.mpp = Some(mpp::Issuer::new(&self.secret, realm));
         self
     }
 

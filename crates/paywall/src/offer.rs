@@ -3,23 +3,24 @@
 
 use std::net::IpAddr;
 
+use http::request::Parts;
+
 use crate::challenge::Offers;
 use crate::l402::{Challenge, Identifier, Terms as MacaroonTerms};
 use crate::layer::Shared;
+use crate::mpp::Charge;
 use crate::price::Terms;
 use crate::reuse::{Remembered, ReuseKey};
 use crate::scheme::{ChallengeInvoice, InvoiceMaker};
+use crate::service::client_of;
 use crate::verdict::{Refusal, Unavailable};
 
 /// Makes the offers of a 402.
 ///
 /// # Errors
 /// The refusal to answer instead: over the limit, or no way to pay works.
-pub(crate) async fn make(
-    shared: &Shared,
-    terms: &Terms,
-    client: Option<IpAddr>,
-) -> Result<Offers, Refusal> {
+pub(crate) async fn make(shared: &Shared, terms: &Terms, parts: &Parts) -> Result<Offers, Refusal> {
+    let client = client_of(parts);
     let cashu = cashu(shared, terms);
     let mut offers = Offers {
         cashu,
@@ -28,6 +29,7 @@ pub(crate) async fn make(
     if let Some(invoices) = shared.invoices.as_deref().filter(|_| terms.lightning) {
         match lightning(shared, terms, invoices, client).await? {
             Some(challenge) => {
+                offers.mpp = mpp(shared, terms, parts, &challenge);
                 offers.l402 = Some(challenge.l402);
                 offers.invoice = Some(challenge.invoice);
             }
@@ -87,11 +89,52 @@ async fn l402(shared: &Shared, terms: &Terms, invoices: &dyn InvoiceMaker) -> Op
             l402,
             invoice: invoice.bolt11,
             payment_hash: invoice.payment_hash,
+            expires_at: shared
+                .now()
+                .saturating_add(terms.invoice_expiry_secs.min(terms.valid_secs)),
         }),
         Err(error) => {
             tracing::error!(service = %terms.service, error, "No macaroon for a challenge");
             None
         }
+    }
+}
+
+/// Returns the challenge of the scheme `Payment` for the same invoice, if it is
+/// offered: its payment opens one call, so it is not where the same money buys more.
+fn mpp(shared: &Shared, terms: &Terms, parts: &Parts, challenge: &Remembered) -> Option<String> {
+    let issuer = shared.mpp.as_ref()?;
+    if terms.uses > 1 || terms.metered.is_some() {
+        return None;
+    }
+    let invoice = ChallengeInvoice {
+        bolt11: challenge.invoice.clone(),
+        payment_hash: challenge.payment_hash,
+    };
+    let challenge = issuer.challenge(
+        &charge(terms, parts),
+        &terms.description,
+        &invoice,
+        terms.invoice_amount().floor_sat(),
+        challenge.expires_at,
+    );
+    let value = challenge.and_then(|challenge| challenge.header_value().ok());
+    if value.is_none() {
+        tracing::error!(service = %terms.service, "No Payment challenge beside the macaroon");
+    }
+    value?.to_str().ok().map(ToOwned::to_owned)
+}
+
+/// Returns what a payment by the scheme `Payment` opens: this very request.
+pub(crate) fn charge<'a>(terms: &'a Terms, parts: &'a Parts) -> Charge<'a> {
+    Charge {
+        service: &terms.service,
+        capability: &terms.capability,
+        method: parts.method.as_str(),
+        target: parts
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str()),
     }
 }
 

@@ -39,6 +39,8 @@ use crate::verdict::Outcome;
 pub(crate) struct OpenCall {
     pub(crate) id: CallId,
     pub(crate) rail: &'static str,
+    /// The value of `Payment-Receipt`.
+    pub(crate) receipt: String,
     pub(crate) remaining: Remaining,
     /// What was claimed for it.
     pub(crate) price: Msat,
@@ -116,6 +118,8 @@ async fn deliver(
     hash: BodyHash,
 ) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
+    // Before the response is kept, so that a repeat shows the same receipt.
+    say_receipt(&mut parts.headers, &call.receipt);
     let limit = shared.kept_response_bytes;
     let length = body.size_hint().exact();
     let is_short =
@@ -261,9 +265,12 @@ impl OpenCall {
 
 /// Adds the headers of a paid answer.
 pub(crate) fn mark(headers: &mut HeaderMap, call: &CallId, remaining: &Remaining) {
+    // Said before the response is kept; what the service says is taken out there.
+    let receipt = headers.remove(PAYMENT_RECEIPT);
     remove_own(headers);
-    if let Ok(receipt) = HeaderValue::from_str(&call.0) {
-        headers.insert(PAYMENT_RECEIPT, receipt);
+    match receipt {
+        Some(receipt) => drop(headers.insert(PAYMENT_RECEIPT, receipt)),
+        None => say_receipt(headers, &call.0),
     }
     if let Some(uses) = remaining.uses {
         headers.insert(USES_REMAINING, HeaderValue::from(uses));
@@ -284,6 +291,14 @@ fn say_cost(headers: &mut HeaderMap, call: &OpenCall, cost: Option<Msat>) {
     if let (Some(name), Some(cost)) = (&call.cost_header, cost) {
         headers.remove(name);
         headers.insert(COST_MSAT, HeaderValue::from(cost.as_u64()));
+    }
+}
+
+/// Names the payment; what the service itself said about it is taken out.
+fn say_receipt(headers: &mut HeaderMap, receipt: &str) {
+    headers.remove(PAYMENT_RECEIPT);
+    if let Ok(receipt) = HeaderValue::from_str(receipt) {
+        headers.insert(PAYMENT_RECEIPT, receipt);
     }
 }
 
@@ -369,8 +384,9 @@ async fn fail(shared: &Shared, call: &OpenCall, failure: Failure) -> Response<Bo
     let is_refunded = refund.is_some();
     let (status, document) = describe(call, failure, owed.is_some(), is_refunded);
     let mut response = answer(status, "application/problem+json", document.to_string());
-    if let Ok(receipt) = HeaderValue::from_str(&call.id.0) {
-        response.headers_mut().insert(PAYMENT_RECEIPT, receipt);
+    // MPP has receipts for what was delivered only; the body names the call.
+    if call.rail != "mpp" {
+        say_receipt(response.headers_mut(), &call.receipt);
     }
     say_settlement(response.headers_mut(), call.rail);
     if let Some(refund) = refund {
@@ -424,7 +440,7 @@ fn describe(
             "held",
             "Ask for the refund: POST /v1/refund with the original token",
         ),
-        (false, false, "l402") => (
+        (false, false, "l402" | "mpp") => (
             "held",
             "Repeat with the same credential: the use was given back",
         ),

@@ -24,6 +24,8 @@ pub(crate) struct Remembered {
     pub(crate) l402: String,
     pub(crate) invoice: String,
     pub(crate) payment_hash: PaymentHash,
+    /// When it can be paid no more, or its credential ends. Unix seconds.
+    pub(crate) expires_at: u64,
 }
 
 /// Whose challenge it is and what it sells.
@@ -146,6 +148,7 @@ mod tests {
             l402: String::new(),
             invoice: number.to_string(),
             payment_hash: PaymentHash::new(hash),
+            expires_at: 60,
         }
     }
 

@@ -2,10 +2,10 @@
 //!
 //! For each request, in this order:
 //! 1. ask the pricing for terms; none means that the request passes untouched;
-//! 2. in shadow mode it is served and told the price; `HEAD` is told the price,
-//!    without an invoice; one of the client's free calls is used if there is one
-//!    left and the request carries no payment;
-//! 3. L402 is checked first, then ecash; what is refused is answered here;
+//! 2. in shadow mode it is served and told the price; `HEAD` and `Prefer: price-only`
+//!    are told the price, without an invoice; one of the client's free calls is used
+//!    if there is one left and the request carries no payment;
+//! 3. L402 is checked first, then MPP, then ecash; what is refused is answered here;
 //! 4. the payment is claimed once in the journal;
 //! 5. the inner service is called;
 //! 6. below 500 the call is committed, otherwise the payment is given back.
@@ -31,15 +31,16 @@ use tower_service::Service;
 
 use crate::admit::{Admission, admit, request_digest};
 use crate::ask;
-use crate::challenge::{ChallengeView, Offers, X_CASHU, price_told, render};
+use crate::challenge::{ChallengeView, Offers, X_CASHU, asks_price_only, price_told, render};
 use crate::layer::Shared;
+use crate::mpp;
 use crate::offer;
 use crate::paid;
 use crate::price::Terms;
 use crate::replay;
 use crate::scheme::BoxFuture;
 use crate::unpaid;
-use crate::verdict::{Outcome, Refusal, Unavailable};
+use crate::verdict::{Outcome, Reason, Refusal, Unavailable};
 
 /// Any error, as bodies carry it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -136,10 +137,10 @@ async fn serve(
         let request = Request::from_parts(parts, body);
         return unpaid::shadow(&shared, forward, &terms, request).await;
     }
-    if parts.method == Method::HEAD {
+    if parts.method == Method::HEAD || asks_price_only(&parts.headers) {
         return tell_price(&shared, &terms, &parts).await;
     }
-    if !carries_payment(&parts.headers) {
+    if !carries_payment(&shared, &parts.headers) {
         let now_millis = shared.world.now_millis();
         let Some(taken) = shared.trials.take(&terms, client_of(&parts), now_millis) else {
             return decide(shared, forward, terms, parts, body).await;
@@ -176,7 +177,7 @@ async fn decide(
     terms.bind(&parts);
     let refusal = match admit(&shared, &mut terms, &parts).await {
         Ok(Admission::Call(call)) => {
-            strip_payment(&mut parts.headers);
+            strip(&mut parts.headers, shared.mpp.is_some());
             let request = Request::from_parts(parts, body);
             return paid::run(shared, forward, call, request).await;
         }
@@ -194,20 +195,32 @@ pub(crate) fn client_of(parts: &Parts) -> Option<IpAddr> {
     parts.extensions.get::<ClientAddr>().map(|client| client.0)
 }
 
-fn carries_payment(headers: &HeaderMap) -> bool {
+fn carries_payment(shared: &Shared, headers: &HeaderMap) -> bool {
     headers.contains_key(X_CASHU)
         || headers
             .get_all(AUTHORIZATION)
             .iter()
-            .any(|value| is_payment(value.as_bytes()))
+            .any(|value| is_payment(value.as_bytes(), shared.mpp.is_some()))
 }
 
-/// Answers `HEAD`.
+/// Tells the price; nothing is made for it and nothing is claimed.
 async fn tell_price(shared: &Shared, terms: &Terms, parts: &Parts) -> Response<Body> {
-    match ask::priced(shared, terms, parts).await {
-        Ok(terms) => price_told(&terms, offer::cashu(shared, &terms)),
-        Err(refusal) => say(shared, terms, &parts.headers, &refusal, &Offers::default()),
-    }
+    let priced = match ask::priced(shared, terms, parts).await {
+        Ok(priced) => priced,
+        Err(refusal) => {
+            return say(shared, terms, &parts.headers, &refusal, &Offers::default());
+        }
+    };
+    let view = ChallengeView {
+        refusal: &Refusal::PaymentRequired(Reason::PriceOnly),
+        terms: &priced,
+        offers: &Offers {
+            cashu: offer::cashu(shared, &priced),
+            ..Offers::default()
+        },
+        now: shared.now(),
+    };
+    price_told(&view, parts, shared.page.as_ref())
 }
 
 /// Answers a refusal; a 402 gets its price and its offers here.
@@ -230,7 +243,7 @@ async fn make_offers(
 ) -> Result<(Terms, Offers), Refusal> {
     let client = client_of(parts);
     let priced = ask::priced(shared, terms, parts).await?;
-    let offers = offer::make(shared, &priced, client).await?;
+    let offers = offer::make(shared, &priced, parts).await?;
     if offers.cashu.is_some() {
         let digest = request_digest(parts);
         shared.quotes.tell(&priced, client, &digest, shared.now());
@@ -255,14 +268,21 @@ fn say(
     render(&view, headers, shared.page.as_ref())
 }
 
-/// Takes every payment header out; credentials of other schemes stay. The layer does
-/// so for whatever it prices; what has no price passes with all its headers.
+/// Takes every payment header out, those of MPP too; credentials of other schemes
+/// stay. The layer does so for whatever it prices; what has no price passes with all
+/// its headers.
 pub fn strip_payment(headers: &mut HeaderMap) {
+    strip(headers, true);
+}
+
+fn strip(headers: &mut HeaderMap, has_mpp: bool) {
     headers.remove(X_CASHU);
+    // Where a newer draft of MPP lets clients put what they send us in `Authorization`.
+    headers.remove("payment-authorization");
     let kept: Vec<_> = headers
         .get_all(AUTHORIZATION)
         .iter()
-        .filter(|value| !is_payment(value.as_bytes()))
+        .filter(|value| !is_payment(value.as_bytes(), has_mpp))
         .cloned()
         .collect();
     headers.remove(AUTHORIZATION);
@@ -271,15 +291,19 @@ pub fn strip_payment(headers: &mut HeaderMap) {
     }
 }
 
-fn is_payment(value: &[u8]) -> bool {
+/// Returns whether an `Authorization` value is a payment to this layer: without MPP,
+/// the scheme `Payment` is the inner service's business.
+fn is_payment(value: &[u8], has_mpp: bool) -> bool {
     let value = value.trim_ascii_start();
     let end = value
         .iter()
         .position(|byte| byte.is_ascii_whitespace())
         .unwrap_or(value.len());
+    let scheme = &value[..end];
     [&b"l402"[..], b"lsat", b"cashu"]
         .iter()
-        .any(|scheme| value[..end].eq_ignore_ascii_case(scheme))
+        .any(|known| scheme.eq_ignore_ascii_case(known))
+        || (has_mpp && mpp::is_payment(scheme))
 }
 
 #[cfg(test)]

@@ -4,6 +4,10 @@
 //!
 //! One token bucket per address in a table of fixed size: when it is full of
 //! active clients, newcomers share one bucket instead of growing it.
+//!
+//! Not the crate `governor`: it takes a clock and a store of one's own, but has no
+//! bound on its tables of keys and no way to give back what was taken. Both would be
+//! a store of ours around its one formula, on numbers that it keeps opaque.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -14,7 +14,7 @@ use crate::journal::CallId;
 pub enum Outcome {
     /// The request costs nothing.
     Free,
-    /// `HEAD`: the price was told.
+    /// `HEAD` or `Prefer: price-only`: the price was told.
     PriceTold,
     /// Shadow mode: served for nothing.
     Shadow {
@@ -32,7 +32,7 @@ pub enum Outcome {
     Paid {
         /// The call.
         call: CallId,
-        /// `l402`, `nut24-offline` or `nut24-swap`.
+        /// `l402`, `mpp`, `nut24-offline` or `nut24-swap`.
         rail: &'static str,
     },
     /// The kept response of an earlier call was given again.
@@ -93,6 +93,8 @@ pub enum Reason {
     Revoked,
     /// It was bought for something else.
     OtherService,
+    /// Nothing but the price was asked for.
+    PriceOnly,
 }
 
 /// What does not answer.
@@ -122,6 +124,7 @@ impl Reason {
             Self::UsedUp => "credential_used_up",
             Self::Revoked => "credential_revoked",
             Self::OtherService => "credential_for_other_service",
+            Self::PriceOnly => "price_only",
         }
     }
 
@@ -134,6 +137,7 @@ impl Reason {
             Self::OtherService => {
                 "The credential was bought for another service. Pay for this one."
             }
+            Self::PriceOnly => "This is the price. Nothing was reserved for you.",
         }
     }
 }
@@ -214,6 +218,9 @@ impl Refusal {
     #[must_use]
     pub fn next_steps(&self) -> Vec<&'static str> {
         match self {
+            Self::PaymentRequired(Reason::PriceOnly) => {
+                vec!["Repeat without Prefer: price-only to get an invoice"]
+            }
             Self::PaymentRequired(_) => vec![
                 "Pay the invoice of WWW-Authenticate and repeat with Authorization: L402 <macaroon>:<preimage>",
                 "or repeat with X-Cashu: <token> that fulfils the payment request in X-Cashu",

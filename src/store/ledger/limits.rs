@@ -141,13 +141,20 @@ pub(super) fn settle(
 
 /// Notes the first use of a credential.
 pub(super) fn note_use(transaction: &Transaction<'_>, claim: &Claim) -> Result<(), StoreError> {
-    let Payment::L402 {
+    let (Payment::L402 {
         payment_hash,
         token_id,
         paid,
         limits,
         ..
-    } = &claim.payment
+    }
+    | Payment::Mpp {
+        payment_hash,
+        token_id,
+        paid,
+        limits,
+        ..
+    }) = &claim.payment
     else {
         return Ok(());
     };

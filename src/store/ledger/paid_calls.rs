@@ -65,8 +65,16 @@ impl Ledger {
                 paid,
                 cost,
                 limits,
+            }
+            | Payment::Mpp {
+                payment_hash,
+                token_id,
+                paid,
+                cost,
+                limits,
             } => {
-                let claimed = claim_l402(transaction, &claim, &rules, token_id, limits, *cost)?;
+                let claimed =
+                    claim_lightning(transaction, &claim, &rules, token_id, limits, *cost)?;
                 if matches!(claimed, Claimed::New { .. }) {
                     limits::note_use(transaction, &claim)?;
                     receipts::book_claim(
@@ -173,7 +181,7 @@ impl Row {
     }
 }
 
-fn claim_l402(
+fn claim_lightning(
     transaction: &Transaction<'_>,
     claim: &Claim,
     rules: &ClaimRules,
@@ -337,7 +345,7 @@ fn release(
         "UPDATE paid_calls SET state = 'released', owed_sat = net_sat, updated_at = ?2 WHERE id = ?1",
         params![row.id, now],
     )?;
-    if row.rail == "l402" {
+    if matches!(row.rail.as_str(), "l402" | "mpp") {
         limits::give_back(transaction, &row.id, &row.payment_key)?;
         return Ok(None);
     }
@@ -413,7 +421,11 @@ pub(super) fn find_token(
     transaction: &Transaction<'_>,
     key: PaymentKey,
 ) -> Result<Option<Row>, StoreError> {
-    find_row(transaction, "payment_key = ?1 AND rail <> 'l402'", key.0)
+    find_row(
+        transaction,
+        "payment_key = ?1 AND rail NOT IN ('l402', 'mpp')",
+        key.0,
+    )
 }
 
 fn find_row(

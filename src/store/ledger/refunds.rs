@@ -41,7 +41,7 @@ impl Ledger {
             Ok(connection
                 .query_row(
                     "SELECT id, agent, state, owed_sat FROM paid_calls
-                     WHERE payment_key = ?1 AND rail <> 'l402'",
+                     WHERE payment_key = ?1 AND rail NOT IN ('l402', 'mpp')",
                     [payment.0],
                     |row| {
                         Ok(TokenCall {
@@ -67,7 +67,7 @@ impl Ledger {
         self.write("begin a refund", move |transaction| {
             transaction.execute(
                 "UPDATE paid_calls SET state = 'refunded', updated_at = ?2
-                 WHERE id = ?1 AND state = 'released' AND rail <> 'l402'",
+                 WHERE id = ?1 AND state = 'released' AND rail NOT IN ('l402', 'mpp')",
                 params![call_id, now],
             )?;
             let sql = format!(

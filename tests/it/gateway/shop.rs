@@ -20,6 +20,7 @@ use feria::store::ledger::{Account, EntryKind, Ledger};
 use feria::wallet::{Lock, MintTrust, ReceiveRequest, SendRequest, TREASURY, Wallets};
 use feria_paywall::amount::{Msat, Sat};
 use feria_paywall::l402::Challenge;
+use feria_paywall::payment::Preimage;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 
@@ -77,6 +78,10 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     pub(super) fn json(&self) -> serde_json::Value {
@@ -245,17 +250,17 @@ impl Shop {
     pub(super) async fn buy_at(&self, method: &str, path: &str) -> (String, String) {
         let answer = self.request_at(method, path, &[], "x").await;
         let challenge = Challenge::parse_all(&answer.headers).remove(0);
+        let preimage = self.pay(&challenge.invoice).await;
+        (challenge.token, preimage.expose_hex())
+    }
+
+    pub(super) async fn pay(&self, invoice: &str) -> Preimage {
         let paid = self
             .network
-            .pay(
-                "bank",
-                &challenge.invoice,
-                Msat::ZERO,
-                Duration::from_secs(5),
-            )
+            .pay("bank", invoice, Msat::ZERO, Duration::from_secs(5))
             .await;
         match paid {
-            PaymentState::Succeeded { preimage, .. } => (challenge.token, preimage.expose_hex()),
+            PaymentState::Succeeded { preimage, .. } => preimage,
             other => panic!("{other:?}"),
         }
     }

@@ -18,6 +18,8 @@ use crate::price::{CommitAt, Metered, Trial};
 use crate::testing::{MemoryJournal, MemoryWorld};
 
 mod priced;
+mod wire;
+
 /// What the service says of itself when it is sent `fault`, with a status of 200.
 const FAULT: ServiceFault = ServiceFault {
     status: StatusCode::GATEWAY_TIMEOUT,
@@ -74,7 +76,8 @@ impl Market {
             Arc::new(MemoryJournal::default()),
             world.clone(),
         )
-        .invoices(world.clone());
+        .invoices(world.clone())
+        .mpp("seller.example");
         let layer = change(layer).build();
         Self {
             world,

@@ -59,6 +59,21 @@ fn lightning(uses: u64) -> Claim {
     })
 }
 
+/// The same invoice, presented by the scheme `Payment`.
+fn mpp() -> Claim {
+    claim(Payment::Mpp {
+        payment_hash: PaymentHash::new([3; 32]),
+        token_id: [5; 32],
+        paid: Sat::new(100).to_msat(),
+        cost: Sat::new(100).to_msat(),
+        limits: vec![Limit {
+            key: [3; 32],
+            unit: LimitUnit::Uses,
+            max: 1,
+        }],
+    })
+}
+
 fn is_new(claimed: &Claimed) -> bool {
     matches!(claimed, Claimed::New { .. })
 }
@@ -302,4 +317,48 @@ async fn the_fee_of_a_refund_that_its_payer_bore_is_not_owed_any_more() {
     // 98 of the 100 leave it when the wallet books the token.
     assert_eq!(msat(&ledger, Account::owed("data")).await, -98_000);
     assert_eq!(msat(&ledger, Account::fees("ecash")).await, -2_000);
+}
+
+#[tokio::test]
+async fn one_invoice_counts_once_by_whichever_scheme() {
+    let ledger = Ledger::in_memory().unwrap();
+
+    let first = ledger.claim_call(mpp(), rules(1)).await.unwrap();
+    let second = ledger.claim_call(lightning(1), rules(2)).await.unwrap();
+
+    assert!(is_new(&first));
+    assert_ne!(second, first);
+    assert!(!is_new(&second));
+    assert_eq!(msat(&ledger, Account::income("data")).await, -100_000);
+}
+
+#[tokio::test]
+async fn a_released_mpp_call_can_be_made_again_and_owes_nothing() {
+    let ledger = Ledger::in_memory().unwrap();
+    let Claimed::New { call, .. } = ledger.claim_call(mpp(), rules(1)).await.unwrap() else {
+        panic!("not claimed");
+    };
+
+    let owed = ledger.release_call(call.clone(), 10).await.unwrap();
+    let again = ledger.claim_call(mpp(), rules(2)).await.unwrap();
+
+    assert_eq!(owed, None);
+    assert_eq!(
+        ledger.begin_pay_out(call.0, 11).await.unwrap().map(|_| ()),
+        None
+    );
+    assert!(is_new(&again));
+    let key = mpp().payment.key();
+    assert!(ledger.find_token_call(key).await.unwrap().is_none());
+    assert_eq!(msat(&ledger, Account::income("data")).await, -100_000);
+}
+
+#[tokio::test]
+async fn a_withdrawn_challenge_is_refused() {
+    let ledger = Ledger::in_memory().unwrap();
+    ledger.revoke_credential([5; 32], 1).await.unwrap();
+
+    let claimed = ledger.claim_call(mpp(), rules(1)).await.unwrap();
+
+    assert_eq!(claimed, Claimed::Revoked);
 }

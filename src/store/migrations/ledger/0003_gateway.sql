@@ -5,7 +5,7 @@
 CREATE TABLE paid_calls (
     id            TEXT    PRIMARY KEY CHECK (length(id) = 32),
     agent         TEXT    NOT NULL CHECK (length(agent) BETWEEN 1 AND 64),
-    rail          TEXT    NOT NULL CHECK (rail IN ('l402', 'nut24-offline', 'nut24-swap')),
+    rail          TEXT    NOT NULL CHECK (rail IN ('l402', 'mpp', 'nut24-offline', 'nut24-swap')),
     -- The payment hash, or SHA-256 of the token's text.
     payment_key   BLOB    NOT NULL CHECK (length(payment_key) = 32),
     -- swapping: the token is on its way to its mint. interrupted: the process
@@ -29,8 +29,8 @@ CREATE TABLE paid_calls (
     updated_at    INTEGER NOT NULL CHECK (updated_at >= 0)
 ) STRICT;
 -- An ecash payment has one row: its uniqueness is the claim.
-CREATE UNIQUE INDEX idx_paid_calls_token ON paid_calls (payment_key) WHERE rail <> 'l402';
--- Serves: a repeated L402 request, and whether it is being served.
+CREATE UNIQUE INDEX idx_paid_calls_token ON paid_calls (payment_key) WHERE rail NOT IN ('l402', 'mpp');
+-- Serves: a repeated Lightning request, and whether it is being served.
 CREATE INDEX idx_paid_calls_payment_key ON paid_calls (payment_key, request_key);
 -- Serves: recovery.
 CREATE INDEX idx_paid_calls_open ON paid_calls (state) WHERE state IN ('swapping', 'claimed');

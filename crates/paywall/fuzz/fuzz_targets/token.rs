@@ -1,0 +1,6 @@
+//! Feeds `feria_paywall::testing::fuzz::token`, which says what it promises.
+#![no_main]
+
+use feria_paywall::testing::fuzz;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::token(input));
