@@ -17,6 +17,7 @@ use feria_paywall::xcashu::cashu::nuts::CurrencyUnit;
 use feria_paywall::xcashu::{KeysetInfo, MintInfo};
 
 use super::Core;
+use super::undecided::End;
 use crate::clock::random_id;
 use crate::crash;
 use crate::store::ledger::swaps::SwapStart;
@@ -151,6 +152,7 @@ impl Core {
         };
         if let Err(error) = noted {
             tracing::error!(%error, "The end of a swap could not be written down");
+            self.keep_undecided(End::Interrupted(token.key()));
         }
         Err(fault)
     }

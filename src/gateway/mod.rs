@@ -18,6 +18,7 @@
 //! | `settled` | how Lightning income is booked |
 //! | `counts` | what was given away |
 //! | `page` | what a person in a browser sees |
+//! | `undecided` | what happens to ends of calls that the ledger did not take |
 //! | `watch` | who is told that an invoice was paid |
 
 use std::collections::HashMap;
@@ -55,6 +56,7 @@ mod redeemer;
 mod refund;
 mod routes;
 mod settled;
+mod undecided;
 mod watch;
 
 pub use counts::GivenAway;
@@ -136,6 +138,8 @@ pub(crate) struct Core {
     watchers: watch::Watchers,
     /// Held while batches are redeemed.
     redeem_turn: tokio::sync::Mutex<()>,
+    /// Ends of calls that the ledger did not take.
+    undecided: Mutex<Vec<undecided::End>>,
 }
 
 /// A gateway that cannot be set up, or a fault below it.
@@ -231,6 +235,7 @@ impl Gateway {
             redeem_wanted: tokio::sync::Notify::new(),
             watchers: watch::Watchers::default(),
             redeem_turn: tokio::sync::Mutex::default(),
+            undecided: Mutex::default(),
         });
         core.sell(parts.agents)?;
         let mut layer =
@@ -329,8 +334,9 @@ impl Gateway {
         self.core.recover().await
     }
 
-    /// Redeems what was accepted offline and is due by amount or age, and forgets
-    /// kept responses that are too old. Call it every few seconds.
+    /// Redeems what was accepted offline and is due by amount or age, forgets kept
+    /// responses that are too old, and writes down what the ledger did not take
+    /// before. Call it every few seconds.
     ///
     /// # Errors
     /// When the ledger does not work; a mint's silence is in the report.

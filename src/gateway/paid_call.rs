@@ -24,9 +24,12 @@
 //! | token made | `gateway.after_pay_out` | the same |
 //! | accept offline → redeem | `gateway.after_redeem_intent` | *redeeming*: the same operation again |
 //!
+//! An end that the ledger does not take is written as soon as it does; see `undecided`.
+//!
 //! Released means: for L402 the use is given back; an offline token pays for the
 //! retry; a swapped one is owed, and a refund is handed out with the answer.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use feria_paywall::journal::{
@@ -34,6 +37,7 @@ use feria_paywall::journal::{
     RequestKey, StoredResponse,
 };
 
+use super::undecided::End;
 use super::{Core, GatewayError};
 use crate::clock::random_id;
 use crate::crash;
@@ -62,10 +66,18 @@ impl Core {
             interrupted: calls.interrupted,
             ..GatewayRecovery::default()
         };
+        // A silent mint is waited for once, not once for each of its payers.
+        let mut silent = HashSet::new();
         for owed in self.ledger.list_open_pay_outs().await? {
-            match self.make_pay_out(&owed).await {
-                Ok(_) => report.paid_out += 1,
-                Err(_) => report.open += 1,
+            if silent.contains(&owed.mint) {
+                report.open += 1;
+                continue;
+            }
+            if self.make_pay_out(&owed).await.is_ok() {
+                report.paid_out += 1;
+            } else {
+                report.open += 1;
+                silent.insert(owed.mint);
             }
         }
         self.redeem_begun().await?;
@@ -104,7 +116,17 @@ impl Journal for Core {
             Payment::Offline(token) => token.gross.as_u64(),
             Payment::L402 { .. } | Payment::Mpp { .. } | Payment::Swapped(_) => 0,
         };
-        let claimed = self.ledger.claim_call(claim, rules).await.map_err(fault)?;
+        let swapped = match &claim.payment {
+            Payment::Swapped(token) => Some(token.key()),
+            Payment::L402 { .. } | Payment::Mpp { .. } | Payment::Offline(_) => None,
+        };
+        let claimed = self.ledger.claim_call(claim, rules).await;
+        let claimed = claimed.map_err(|error| {
+            if let Some(token) = swapped {
+                self.keep_undecided(End::Interrupted(token));
+            }
+            fault(error)
+        })?;
         if matches!(claimed, Claimed::New { .. }) {
             self.note_accepted(offline_sat);
             crash::point("gateway.after_claim");
@@ -118,12 +140,15 @@ impl Journal for Core {
         delivered: Delivered,
     ) -> Result<Option<PayOut>, JournalError> {
         crash::point("gateway.after_forward");
-        let now = self.now();
+        let (now, cost) = (self.now(), delivered.cost);
         let change = self
             .ledger
             .commit_call(call.clone(), delivered, self.keep_until(), now)
             .await
-            .map_err(fault)?;
+            .map_err(|error| {
+                self.keep_undecided(End::Committed(call.clone(), cost));
+                fault(error)
+            })?;
         crash::point("gateway.after_commit");
         Ok(change)
     }
@@ -144,7 +169,10 @@ impl Journal for Core {
             .ledger
             .release_call(call.clone(), self.now())
             .await
-            .map_err(fault)?;
+            .map_err(|error| {
+                self.keep_undecided(End::Released(call.clone()));
+                fault(error)
+            })?;
         crash::point("gateway.after_release");
         Ok(owed)
     }

@@ -9,8 +9,10 @@
 //! not turn one fee into many; the cap bounds what comes together meanwhile.
 //!
 //! A mint that refuses a batch is asked token by token, so that one bad token does
-//! not hold the others; what it refuses then is written off, loudly, and that mint's
-//! tokens are swapped before serving from then on.
+//! not hold the others, and that mint's tokens are swapped before serving from then
+//! on. A refused token is written off, loudly, when the refusal is about the token
+//! itself (it is spent, say). Any other words of a mint may be those of a bad day:
+//! the token waits, beside the others, for as long as its lock is sure to hold.
 
 use feria_paywall::ecash::join;
 use feria_paywall::journal::PaymentKey;
@@ -47,6 +49,7 @@ pub struct RedeemReport {
 impl Core {
     /// Redeems what is due.
     pub(super) async fn redeem_due(&self) -> Result<RedeemReport, GatewayError> {
+        self.write_undecided().await?;
         let report = self.redeem_where(|held| self.is_due(held)).await?;
         self.ledger.prune_call_responses(self.now()).await?;
         Ok(report)
@@ -205,6 +208,19 @@ impl Core {
     ) -> Result<bool, GatewayError> {
         if self.ledger.split_redeem(batch.operation_id.clone()).await? {
             return Ok(true);
+        }
+        let is_ours = batch.redeem_by.is_none_or(|end| self.now() < end);
+        if matches!(fault, TokenFault::Mint(_)) && is_ours {
+            tracing::warn!(
+                mint.url = %batch.mint,
+                reason = %fault,
+                "A mint does not redeem ecash that was accepted offline; it is asked again, and its tokens are swapped first from now on"
+            );
+            report.waiting_sat += batch.gross.as_u64();
+            self.ledger
+                .note_refusal(batch.clone(), fault.to_string(), self.now())
+                .await?;
+            return Ok(false);
         }
         tracing::error!(
             mint.url = %batch.mint,

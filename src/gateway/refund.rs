@@ -4,7 +4,8 @@
 //! call's, so asking again gives the same token, after a crash too.
 
 use feria_paywall::amount::Sat;
-use feria_paywall::journal::token_key;
+use feria_paywall::ecash::paid_token;
+use feria_paywall::journal::PaidToken;
 use feria_paywall::xcashu::token::parse;
 
 use super::{Core, GatewayError};
@@ -59,17 +60,17 @@ impl std::fmt::Debug for RefundOutcome {
 impl Core {
     /// Returns what is owed to whoever paid with `token`.
     pub(super) async fn refund(&self, token: &str) -> Result<RefundOutcome, GatewayError> {
-        let token = token.trim();
-        if parse(token, MAX_TOKEN_BYTES).is_err() {
+        let parsed = parse(token.trim(), MAX_TOKEN_BYTES);
+        let Some(paid) = parsed.ok().as_ref().and_then(paid_token) else {
             return Ok(RefundOutcome::Malformed);
-        }
-        let Some(call) = self.ledger.find_token_call(token_key(token)).await? else {
+        };
+        let Some(call) = self.ledger.find_token_call(paid.key()).await? else {
             return Ok(RefundOutcome::NotFound);
         };
         match call.state.as_str() {
             "swapping" | "claimed" => return Ok(RefundOutcome::InProgress),
             "interrupted" => {
-                if let Some(outcome) = self.finish_interrupted(token, &call.agent).await? {
+                if let Some(outcome) = self.finish_interrupted(&paid, &call.agent).await? {
                     return Ok(outcome);
                 }
             }
@@ -180,24 +181,12 @@ impl Core {
     /// Finds out what became of an interrupted swap. `None` if its value is owed now.
     async fn finish_interrupted(
         &self,
-        token: &str,
+        paid: &PaidToken,
         agent: &str,
     ) -> Result<Option<RefundOutcome>, GatewayError> {
         use crate::store::ledger::swaps::SwapStart;
-        use feria_paywall::journal::PaidToken;
         use feria_paywall::scheme::SwapFault;
 
-        let paid = PaidToken {
-            text: token.to_owned(),
-            mint: String::new(),
-            gross: Sat::ZERO,
-            net: Sat::ZERO,
-            ys: Vec::new(),
-            refund_key: None,
-            proofs: String::new(),
-            fee_ppk: 0,
-            redeem_by: None,
-        };
         let start = self
             .ledger
             .begin_swap(
@@ -211,10 +200,10 @@ impl Core {
         let SwapStart::Swap(operation_id) = start else {
             return Ok(Some(RefundOutcome::InProgress));
         };
-        match self.take_in(&operation_id, agent, &paid).await {
+        match self.take_in(&operation_id, agent, paid).await {
             Ok(net) => {
                 self.ledger
-                    .release_swap(token_key(token), net, self.now())
+                    .release_swap(paid.key(), net, self.now())
                     .await?;
                 Ok(None)
             }

@@ -17,6 +17,7 @@
 //! | token of a foreign mint, spent token, token that is none | `gateway::refused`, `wallet` |
 //! | garbage in every header | `gateway::refused`, `bad_input::garbage_http` |
 //! | garbage at every route and in every frame | `bad_input::garbage_http`, `bad_input::garbage_relay` |
+//! | payments that are nearly right, by the thousand | the soak `malformed_storm` |
 //!
 //! The attacks on an open index, as far as parts that exist are concerned:
 //!
@@ -41,6 +42,13 @@ mod files;
 mod garbage_http;
 mod garbage_relay;
 mod listings;
+#[path = "../soak/malformed_storm.rs"]
+mod malformed_storm;
 mod node;
 
 pub(crate) use node::Trap;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_malformed_payments_changes_nothing() {
+    malformed_storm::storm(7, 300).await;
+}

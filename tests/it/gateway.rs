@@ -12,17 +12,33 @@ use self::shop::{Answer, Mode, Shop, l402, paid};
 mod asked;
 mod forwarding;
 mod grpc;
+mod ledger_faults;
 mod metered;
+#[path = "../support/mint_front.rs"]
+mod mint_front;
 mod mpp;
 mod phases;
 mod refused;
 mod reload;
+mod repeats;
+#[path = "../support/rough_upstream.rs"]
+mod rough_upstream;
 mod routes;
 mod shop;
+mod soaks;
+#[path = "../support/stall.rs"]
+mod stall;
 mod stand;
 mod unpaid;
 mod vault;
 mod websocket;
+
+#[path = "../soak/gateway_crash.rs"]
+mod gateway_crash;
+#[path = "../soak/replay_race.rs"]
+mod replay_race;
+#[path = "../soak/upstream_faults.rs"]
+mod upstream_faults;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lightning_payment_buys_its_uses_and_no_more() {

@@ -9,6 +9,22 @@
 
 #[path = "../support/demo_process.rs"]
 mod demo_process;
+mod gateway_crash;
+mod malformed_storm;
+#[path = "../support/mint_front.rs"]
+mod mint_front;
+#[path = "../it/bad_input/node.rs"]
+#[allow(dead_code, reason = "the node of the ordinary tests can do more")]
+mod node;
+mod replay_race;
+#[path = "../support/rough_upstream.rs"]
+mod rough_upstream;
+#[path = "../it/gateway/shop.rs"]
+#[allow(dead_code, reason = "the shop of the ordinary tests can do more")]
+mod shop;
+#[path = "../support/stall.rs"]
+mod stall;
+mod upstream_faults;
 
 use std::time::{Duration, Instant};
 
@@ -112,4 +128,100 @@ fn demo_crash() {
         })
     );
     assert!(faults.is_empty(), "not conserved after dying at {faults:?}");
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Runtime::new().unwrap()
+}
+
+/// 64 requests at the same moment with one payment, of each kind: one delivery each.
+/// `FERIA_SOAK_KIND` picks one of `l402`, `nut24-offline` and `nut24-swap`.
+#[test]
+#[ignore = "long: run by name"]
+fn replay_race() {
+    let only = std::env::var("FERIA_SOAK_KIND").ok();
+    let kinds = replay_race::Kind::ALL
+        .into_iter()
+        .filter(|kind| only.as_ref().is_none_or(|only| only == kind.name()));
+    let races: Vec<_> = kinds
+        .map(|kind| runtime().block_on(replay_race::race(kind, rounds(1_000))))
+        .collect();
+    println!("{}", json!({"soak": "replay_race", "races": races}));
+}
+
+/// The gateway dies at each crash point of a paid call, for each rail, and is
+/// started again: nothing is lost, nothing served twice. Without the feature
+/// `crash-points` it only dies while its upstream has the call.
+/// `FERIA_SOAK_POINT` picks one point.
+#[test]
+#[ignore = "long: run by name"]
+fn gateway_crash() {
+    let only = std::env::var("FERIA_SOAK_POINT").ok();
+    let started = Instant::now();
+    let rounds = rounds(100);
+    let kills = gateway_crash::kills()
+        .into_iter()
+        .filter(|kill| only.as_ref().is_none_or(|only| only == kill.point));
+    let points: Vec<_> = kills
+        .map(|kill| runtime().block_on(gateway_crash::run("the_seller_of_the_kills", kill, rounds)))
+        .collect();
+    let sum = |name: &str| {
+        points
+            .iter()
+            .filter_map(|point| point[name].as_u64())
+            .sum::<u64>()
+    };
+    println!(
+        "{}",
+        json!({
+            "soak": "gateway_crash",
+            "kills": sum("kills"),
+            "lost_sat": sum("lost_sat"),
+            "served_twice": sum("served_twice"),
+            "upstream_worked_twice": sum("upstream_worked_twice"),
+            "points": points,
+            "total_secs": started.elapsed().as_secs(),
+        })
+    );
+    for point in &points {
+        gateway_crash::check(point, rounds);
+    }
+}
+
+#[test]
+#[ignore = "the process that is killed, started by its soak"]
+fn the_seller_of_the_kills() {
+    gateway_crash::child();
+}
+
+/// Everything behind the gateway breaks, row by row.
+#[test]
+#[ignore = "long: run by name"]
+fn upstream_faults() {
+    let started = Instant::now();
+    let mut rows = Vec::new();
+    for _ in 0..rounds(1) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        rows = runtime.block_on(upstream_faults::run());
+    }
+    println!(
+        "{}",
+        json!({
+            "soak": "upstream_faults",
+            "rounds": rounds(1),
+            "rows": rows,
+            "total_secs": started.elapsed().as_secs(),
+        })
+    );
+}
+
+/// Malformed payments at every parser that a stranger reaches.
+#[test]
+#[ignore = "long: run by name"]
+fn malformed_storm() {
+    let figures = runtime().block_on(malformed_storm::storm(7, rounds(10_000)));
+    println!("{}", json!({"soak": "malformed_storm", "figures": figures}));
 }

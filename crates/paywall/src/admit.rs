@@ -28,7 +28,7 @@ const MAX_KEY_BYTES: usize = 255;
 /// A request that is let through.
 pub(crate) enum Admission {
     /// Serve this call.
-    Call(OpenCall),
+    Call(Box<OpenCall>),
     /// Give the kept response again.
     Replay(Box<Found>),
 }
@@ -88,9 +88,23 @@ async fn lightning(
     shared: &Shared,
     terms: &Terms,
     request: &RequestKey,
-    verified: Result<(Payment, Msat), Refusal>,
+    verified: Result<(Payment, Msat), Rejected>,
 ) -> Result<Admission, Refusal> {
-    let (payment, price) = verified?;
+    let (payment, price) = match verified {
+        Ok(found) => found,
+        // What it bought in time is still its holder's.
+        Err(Rejected {
+            refusal,
+            expired: Some(hash),
+        }) => {
+            let key = PaymentKey(*hash.as_bytes());
+            let found = kept(shared, key, request, false, refusal.clone()).await?;
+            return found
+                .map(|found| Admission::Replay(Box::new(found)))
+                .ok_or(refusal);
+        }
+        Err(Rejected { refusal, .. }) => return Err(refusal),
+    };
     let used_up = Refusal::PaymentRequired(Reason::UsedUp);
     if request.idempotency_key.is_some()
         && let Some(found) = kept(shared, payment.key(), request, true, used_up.clone()).await?
@@ -159,6 +173,22 @@ async fn payment(
     Some(Err(refusal))
 }
 
+/// A credential that pays for nothing now.
+struct Rejected {
+    refusal: Refusal,
+    /// The payment of one that did, and is merely too old.
+    expired: Option<PaymentHash>,
+}
+
+impl Rejected {
+    const fn forged(why: &'static str) -> Self {
+        Self {
+            refusal: Refusal::BadCredential(why),
+            expired: None,
+        }
+    }
+}
+
 /// Returns the payment that the first good macaroon stands for, and its price.
 fn verify(
     shared: &Shared,
@@ -166,7 +196,7 @@ fn verify(
     parts: &Parts,
     macaroons: &[Macaroon],
     preimage: &Preimage,
-) -> Result<(Payment, Msat), Refusal> {
+) -> Result<(Payment, Msat), Rejected> {
     let call = CallContext {
         service: &terms.service,
         capability: &terms.capability,
@@ -175,8 +205,8 @@ fn verify(
     };
     let mut first = None;
     for macaroon in macaroons {
-        let refusal = match shared.issuer.verify(macaroon) {
-            Err(_) => Refusal::BadCredential("The macaroon was not issued here, or was changed."),
+        let rejected = match shared.issuer.verify(macaroon) {
+            Err(_) => Rejected::forged("The macaroon was not issued here, or was changed."),
             Ok(verified) => match check(&verified, preimage, &call) {
                 Verdict::Accepted {
                     limits,
@@ -195,12 +225,16 @@ fn verify(
                     };
                     return Ok((payment, price));
                 }
-                verdict => refusal_of(&verdict),
+                verdict => Rejected {
+                    refusal: refusal_of(&verdict),
+                    expired: matches!(verdict, Verdict::Expired { .. })
+                        .then_some(verified.identifier.payment_hash),
+                },
             },
         };
-        first.get_or_insert(refusal);
+        first.get_or_insert(rejected);
     }
-    Err(first.unwrap_or(Refusal::BadCredential("The credential holds no macaroon.")))
+    Err(first.unwrap_or_else(|| Rejected::forged("The credential holds no macaroon.")))
 }
 
 /// Returns what was paid and what a call takes of limits in money, both by the
@@ -261,7 +295,7 @@ pub(crate) async fn claimed(
             if let Some(payment_hash) = payment_hash {
                 shared.reuse.forget(&payment_hash);
             }
-            Ok(Some(Admission::Call(OpenCall {
+            Ok(Some(Admission::Call(Box::new(OpenCall {
                 receipt: receipt(&call, challenge_id.zip(payment_hash), now),
                 id: call,
                 rail,
@@ -269,8 +303,10 @@ pub(crate) async fn claimed(
                 price,
                 cost_header: terms.metered.as_ref().map(|m| m.cost_header.clone()),
                 commit: terms.commit,
+                payment: key,
+                request,
                 is_underpaid: false,
-            })))
+            }))))
         }
         Claimed::UsedUp | Claimed::AlreadySpent => {
             let found = kept(shared, key, &request, false, used.clone()).await?;
@@ -293,7 +329,8 @@ fn receipt(call: &CallId, mpp: Option<([u8; 32], PaymentHash)>, now: u64) -> Str
     .unwrap_or_else(|| call.0.clone())
 }
 
-/// Returns the response kept for this payment and request.
+/// Returns the response kept for this payment and request; one that will be kept
+/// once it has ended is in progress.
 pub(crate) async fn kept(
     shared: &Shared,
     payment: PaymentKey,
@@ -306,6 +343,9 @@ pub(crate) async fn kept(
         .find_response(payment, request, shared.now())
         .await
         .map_err(unavailable)?;
+    if found.is_none() && shared.streaming.contains(payment, request) {
+        return Err(Refusal::InProgress);
+    }
     Ok(found.map(|replay| Found {
         replay,
         payment,

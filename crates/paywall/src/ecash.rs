@@ -38,28 +38,29 @@ pub(crate) async fn admit(
     let (Some(ecash), Some(redeemer)) = (&terms.ecash, shared.redeemer.as_deref()) else {
         return Err(bad("ecash_not_taken", "This call is not sold for ecash."));
     };
-    if request.idempotency_key.is_some() {
-        let key = crate::journal::token_key(&token.text);
-        if let Some(found) = kept(shared, key, &request, true, already_spent()).await? {
-            return Ok(Admission::Replay(Box::new(found)));
-        }
-    }
-    token.mint = precheck(&token, ecash)?;
-    terms.price = price_of(shared, terms, &request, &token, parts).await?;
-    let price = terms.price.ceil_sat();
-    if token.amount < price {
-        // It may have bought its answer before the price rose.
-        let key = crate::journal::token_key(&token.text);
-        let detail = format!("The token holds {}, the price is {price}.", token.amount);
-        let too_low = bad("amount_too_low", detail);
-        let found = kept(shared, key, &request, false, too_low.clone()).await?;
-        return found
-            .map(|found| Admission::Replay(Box::new(found)))
-            .ok_or(too_low);
-    }
-    let paid = paid_token(&token)
+    let mut paid = paid_token(&token)
         .ok_or_else(|| bad("malformed_token", "A secret of the token cannot be read."))?;
-    let offline = offline(redeemer, &token, ecash, terms, shared.now()).await?;
+    let key = paid.key();
+    if request.idempotency_key.is_some()
+        && let Some(found) = kept(shared, key, &request, true, already_spent()).await?
+    {
+        return Ok(Admission::Replay(Box::new(found)));
+    }
+    let examined = examine(shared, redeemer, &mut token, ecash, terms, &request, parts).await;
+    let offline = match examined {
+        Ok((price, offline)) => {
+            terms.price = price;
+            offline
+        }
+        // The price, the mints or the time may have changed since it paid.
+        Err(refusal) => {
+            let found = kept(shared, key, &request, false, refusal.clone()).await?;
+            return found
+                .map(|found| Admission::Replay(Box::new(found)))
+                .ok_or(refusal);
+        }
+    };
+    paid.mint.clone_from(&token.mint);
     let mut claim = Claim {
         service: terms.service.clone(),
         price: terms.price,
@@ -68,22 +69,55 @@ pub(crate) async fn admit(
         now: shared.now(),
     };
     if let Some(proofs) = offline {
-        claim.payment = Payment::Offline(PaidToken {
-            gross: proofs.amount,
-            net: proofs.amount.saturating_sub(proofs.fee),
-            proofs: serde_json::to_string(&proofs.proofs)
-                .map_err(|_| bad("malformed_token", "A proof of the token cannot be read."))?,
-            fee_ppk: proofs.fee_ppk,
-            redeem_by: proofs.redeem_by,
-            ..paid.clone()
-        });
+        claim.payment = offline_payment(&paid, &proofs)?;
         let answer = claimed(shared, terms, claim.clone(), already_spent()).await?;
         if let Some(admission) = answer {
             return Ok(admission);
         }
     }
     let swapped = swap(shared, redeemer, &claim, &paid, client_of(parts)).await?;
-    claim_swapped(shared, terms, claim, paid, swapped).await
+    let is_spent = matches!(swapped, Swapped::AlreadySpent);
+    let admission = claim_swapped(shared, terms, claim, paid, swapped).await;
+    // Who asks for his own answer again has sent no bad token.
+    if is_spent && matches!(admission, Ok(Admission::Replay(_))) {
+        shared.bad_tokens.give_back(client_of(parts));
+    }
+    admission
+}
+
+fn offline_payment(paid: &PaidToken, proofs: &OfflineProofs) -> Result<Payment, Refusal> {
+    Ok(Payment::Offline(PaidToken {
+        gross: proofs.amount,
+        net: proofs.amount.saturating_sub(proofs.fee),
+        proofs: serde_json::to_string(&proofs.proofs)
+            .map_err(|_| bad("malformed_token", "A proof of the token cannot be read."))?,
+        fee_ppk: proofs.fee_ppk,
+        redeem_by: proofs.redeem_by,
+        ..paid.clone()
+    }))
+}
+
+/// Refuses what buys nothing here; else spells the token's mint as the terms do, and
+/// returns the price that it is taken at, and the proofs if it can be taken without
+/// its mint.
+async fn examine(
+    shared: &Shared,
+    redeemer: &dyn Redeemer,
+    token: &mut ParsedToken,
+    ecash: &EcashTerms,
+    terms: &Terms,
+    request: &RequestKey,
+    parts: &Parts,
+) -> Result<(Msat, Option<OfflineProofs>), Refusal> {
+    token.mint = precheck(token, ecash)?;
+    let price = price_of(shared, terms, request, token, parts).await?;
+    let sat = price.ceil_sat();
+    if token.amount < sat {
+        let detail = format!("The token holds {}, the price is {sat}.", token.amount);
+        return Err(bad("amount_too_low", detail));
+    }
+    let offline = offline(redeemer, token, ecash, sat, shared.now()).await?;
+    Ok((price, offline))
 }
 
 /// Checks what needs no mint, and returns the mint as the terms spell it.
@@ -132,7 +166,7 @@ async fn offline(
     redeemer: &dyn Redeemer,
     token: &ParsedToken,
     ecash: &EcashTerms,
-    terms: &Terms,
+    price: Sat,
     now: u64,
 ) -> Result<Option<OfflineProofs>, Refusal> {
     let lock_key = ecash
@@ -142,7 +176,6 @@ async fn offline(
     let (Some(lock_key), Some(info)) = (lock_key, redeemer.offline_info(&token.mint).await) else {
         return Ok(None);
     };
-    let price = terms.price.ceil_sat();
     let verdict = check(
         token,
         &Policy {
@@ -229,7 +262,10 @@ async fn claim_swapped(
     };
     let is_underpaid = net < claim.price.ceil_sat();
     claim.payment = Payment::Swapped(PaidToken { net, ..paid });
-    match claimed(shared, terms, claim, already_spent()).await? {
+    match claimed(shared, terms, claim, already_spent())
+        .await
+        .map_err(after_swap)?
+    {
         Some(Admission::Call(mut call)) => {
             call.is_underpaid = is_underpaid;
             Ok(Admission::Call(call))
@@ -239,8 +275,19 @@ async fn claim_swapped(
     }
 }
 
+/// Nobody may say "nothing was taken" any more.
+fn after_swap(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Unavailable(Unavailable::Journal) => {
+            Refusal::Unavailable(Unavailable::JournalAfterSwap)
+        }
+        other => other,
+    }
+}
+
 /// Returns the token as the journal knows it; `None` if a secret is not one.
-fn paid_token(token: &ParsedToken) -> Option<PaidToken> {
+#[must_use]
+pub fn paid_token(token: &ParsedToken) -> Option<PaidToken> {
     let parsed = Token::from_str(&token.text).ok()?;
     let secrets = parsed.token_secrets();
     let ys = secrets

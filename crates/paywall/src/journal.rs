@@ -33,7 +33,7 @@ impl fmt::Display for CallId {
     }
 }
 
-/// Names a payment: the payment hash, or the SHA-256 of the token's text.
+/// Names a payment: the payment hash, or the SHA-256 of the token's sorted `Y`s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PaymentKey(pub [u8; 32]);
 
@@ -74,10 +74,11 @@ pub struct PaidToken {
 }
 
 impl PaidToken {
-    /// Returns the name of this payment.
+    /// Returns the name of this payment: the same for the same proofs, however the
+    /// token is written.
     #[must_use]
     pub fn key(&self) -> PaymentKey {
-        token_key(&self.text)
+        proofs_key(&self.ys)
     }
 }
 
@@ -91,11 +92,13 @@ impl fmt::Debug for PaidToken {
     }
 }
 
-/// Returns the key of the payment made with the token `text`.
+/// Returns the key of the payment made with the proofs of these `Y`s, in any order.
 #[must_use]
-pub fn token_key(text: &str) -> PaymentKey {
+pub fn proofs_key(ys: &[[u8; 33]]) -> PaymentKey {
     use sha2::Digest;
-    PaymentKey(sha2::Sha256::digest(text.trim().as_bytes()).into())
+    let mut sorted = ys.to_vec();
+    sorted.sort_unstable();
+    PaymentKey(sha2::Sha256::digest(sorted.concat()).into())
 }
 
 /// What pays for a call.

@@ -14,6 +14,7 @@ use crate::quote::Quotes;
 use crate::reuse::Reuse;
 use crate::scheme::{InvoiceMaker, Redeemer, World};
 use crate::service::Paywall;
+use crate::streaming::Streaming;
 use crate::throttle::Throttle;
 use crate::trial::Trials;
 
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) quotes: Quotes,
     pub(crate) trials: Trials,
     pub(crate) kept_response_bytes: usize,
+    /// Answers whose copies are not there yet.
+    pub(crate) streaming: Streaming,
 }
 
 impl Shared {
@@ -93,6 +96,7 @@ impl PaywallLayer {
                 price_asks: Throttle::new(0),
                 quotes: Quotes::default(),
                 trials: Trials::default(),
+                streaming: Streaming::default(),
                 kept_response_bytes: DEFAULT_KEPT_RESPONSE_BYTES,
             },
             secret: Zeroizing::new(*secret),

@@ -154,5 +154,6 @@ mod paid;
 mod quote;
 mod replay;
 mod reuse;
+mod streaming;
 mod trial;
 mod unpaid;

@@ -27,7 +27,9 @@ use crate::challenge::{
     remove_own,
 };
 use crate::fault::ServiceFault;
-use crate::journal::{CallId, Delivered, PayOut, StoredResponse};
+use crate::journal::{
+    CallId, Delivered, JournalError, PayOut, PaymentKey, RequestKey, StoredResponse,
+};
 use crate::l402::Remaining;
 use crate::layer::Shared;
 use crate::price::CommitAt;
@@ -47,6 +49,10 @@ pub(crate) struct OpenCall {
     /// Where the service says what a metered call cost.
     pub(crate) cost_header: Option<HeaderName>,
     pub(crate) commit: CommitAt,
+    /// What pays.
+    pub(crate) payment: PaymentKey,
+    /// What for.
+    pub(crate) request: RequestKey,
     /// The token turned out to be worth less than the price: serve nothing, give it back.
     pub(crate) is_underpaid: bool,
 }
@@ -146,7 +152,7 @@ async fn deliver(
         let body = if is_long {
             body
         } else {
-            keep_while_streaming(&shared, &call.id, &parts, body, hash)
+            keep_while_streaming(&shared, &call, &parts, body, hash)
         };
         (None, body)
     };
@@ -225,7 +231,8 @@ async fn decide(
         }
         Ending::Broken => {
             tracing::info!(call.id = %call.id, "An answer broke off: its call is given back");
-            release(shared, call).await;
+            // What is owed now is handed out when its payer asks for it.
+            let _ = release(shared, call).await;
         }
     }
 }
@@ -234,8 +241,9 @@ async fn decide(
 async fn commit(shared: &Shared, call: &OpenCall, delivered: Delivered) -> Option<PayOut> {
     match shared.journal.commit(&call.id, delivered).await {
         Ok(change) => change,
-        // The payer has his answer; the next start finds the call open and gives
-        // the payment back, which is the seller's loss and not the payer's.
+        // The payer has his answer. The journal's owner commits later, or finds the
+        // call open at the next start and gives the payment back, which is the
+        // seller's loss and not the payer's.
         Err(error) => {
             tracing::error!(call.id = %call.id, %error, "A delivered call was not committed");
             None
@@ -244,14 +252,12 @@ async fn commit(shared: &Shared, call: &OpenCall, delivered: Delivered) -> Optio
 }
 
 /// Gives the payment of `call` back. Returns what is to be handed out for it.
-async fn release(shared: &Shared, call: &OpenCall) -> Option<PayOut> {
-    match shared.journal.release(&call.id).await {
-        Ok(owed) => owed,
-        Err(error) => {
-            tracing::error!(call.id = %call.id, %error, "A failed call was not released");
-            None
-        }
+async fn release(shared: &Shared, call: &OpenCall) -> Result<Option<PayOut>, JournalError> {
+    let released = shared.journal.release(&call.id).await;
+    if let Err(error) = &released {
+        tracing::error!(call.id = %call.id, %error, "A failed call was not released");
     }
+    released
 }
 
 impl OpenCall {
@@ -340,14 +346,15 @@ fn head_of(parts: &http::response::Parts) -> http::response::Parts {
 
 fn keep_while_streaming(
     shared: &Arc<Shared>,
-    call: &CallId,
+    call: &OpenCall,
     parts: &http::response::Parts,
     body: Body,
     hash: BodyHash,
 ) -> Body {
+    let stream = shared.streaming.begin(call.payment, &call.request);
     let journal = Arc::clone(&shared.journal);
     let world = Arc::clone(&shared.world);
-    let call = call.clone();
+    let call = call.id.clone();
     let head = head_of(parts);
     watched(
         body,
@@ -368,21 +375,38 @@ fn keep_while_streaming(
                 if let Err(error) = journal.keep_response(&call, response).await {
                     tracing::warn!(call.id = %call, %error, "A response was not kept");
                 }
+                drop(stream);
             })
         }),
         Box::new(move |task| world.spawn(task)),
     )
 }
 
+/// Where the payment of a failed call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// In the answer.
+    Refunded,
+    /// With the seller, who owes it.
+    Owed,
+    /// The same credential or token pays for the retry.
+    GivenBack,
+    /// Claimed as it was: the journal did not take the end of the call.
+    Undecided,
+}
+
 /// Gives the payment of `call` back and says so.
 async fn fail(shared: &Shared, call: &OpenCall, failure: Failure) -> Response<Body> {
-    let owed = release(shared, call).await;
-    let refund = match &owed {
-        Some(owed) => hand_out(shared, &call.id, owed).await,
-        None => None,
+    let (fate, refund) = match release(shared, call).await {
+        Ok(None) => (Fate::GivenBack, None),
+        Ok(Some(owed)) => match hand_out(shared, &call.id, &owed).await {
+            Some(refund) => (Fate::Refunded, Some(refund)),
+            None => (Fate::Owed, None),
+        },
+        Err(_) => (Fate::Undecided, None),
     };
-    let is_refunded = refund.is_some();
-    let (status, document) = describe(call, failure, owed.is_some(), is_refunded);
+    let is_refunded = fate == Fate::Refunded;
+    let (status, document) = describe(call, failure, fate);
     let mut response = answer(status, "application/problem+json", document.to_string());
     // MPP has receipts for what was delivered only; the body names the call.
     if call.rail != "mpp" {
@@ -410,12 +434,7 @@ async fn hand_out(shared: &Shared, call: &CallId, value: &PayOut) -> Option<Head
     }
 }
 
-fn describe(
-    call: &OpenCall,
-    failure: Failure,
-    is_owed: bool,
-    is_refunded: bool,
-) -> (StatusCode, serde_json::Value) {
+fn describe(call: &OpenCall, failure: Failure, fate: Fate) -> (StatusCode, serde_json::Value) {
     let (status, code, detail) = match failure {
         Failure::Upstream(Some(StatusCode::GATEWAY_TIMEOUT)) => (
             StatusCode::GATEWAY_TIMEOUT,
@@ -434,19 +453,23 @@ fn describe(
             "After the mint's fee the token is worth less than the price.",
         ),
     };
-    let (money, step) = match (is_refunded, is_owed, call.rail) {
-        (true, ..) => ("none", "The refund is the token in X-Cashu"),
-        (false, true, _) => (
+    let (money, step) = match (fate, call.rail) {
+        (Fate::Refunded, _) => ("none", "The refund is the token in X-Cashu"),
+        (Fate::Owed, _) => (
             "held",
             "Ask for the refund: POST /v1/refund with the original token",
         ),
-        (false, false, "l402" | "mpp") => (
+        (Fate::GivenBack, "l402" | "mpp") => (
             "held",
             "Repeat with the same credential: the use was given back",
         ),
-        (false, false, _) => (
+        (Fate::GivenBack, _) => (
             "held",
             "Repeat with the same token, or POST /v1/refund to get its value back",
+        ),
+        (Fate::Undecided, _) => (
+            "held",
+            "Repeat the same request in a moment: the payment is being given back",
         ),
     };
     let upstream = match failure {
@@ -459,7 +482,7 @@ fn describe(
         "status": status.as_u16(),
         "detail": detail,
         "code": code,
-        "retryable": !is_refunded && !is_owed,
+        "retryable": matches!(fate, Fate::GivenBack | Fate::Undecided),
         "money": money,
         "next_steps": [step],
         "call": call.id.0,

@@ -179,7 +179,7 @@ async fn decide(
         Ok(Admission::Call(call)) => {
             strip(&mut parts.headers, shared.mpp.is_some());
             let request = Request::from_parts(parts, body);
-            return paid::run(shared, forward, call, request).await;
+            return paid::run(shared, forward, *call, request).await;
         }
         Ok(Admission::Replay(found)) => match replay::answer(&shared, *found, body).await {
             Ok(response) => return response,

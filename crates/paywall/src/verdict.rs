@@ -108,6 +108,8 @@ pub enum Unavailable {
     MintUnknown,
     /// The journal. Nothing was paid.
     Journal,
+    /// The journal, and the token was taken already: the same one again continues.
+    JournalAfterSwap,
     /// No way to pay is set up.
     NoRail,
     /// The pricer does not say what it costs. Nothing was paid.
@@ -171,7 +173,9 @@ impl Refusal {
             Self::Unavailable(Unavailable::Lightning) => "lightning_unavailable",
             Self::Unavailable(Unavailable::Mint) => "mint_unreachable",
             Self::Unavailable(Unavailable::MintUnknown) => "mint_outcome_unknown",
-            Self::Unavailable(Unavailable::Journal) => "journal_unavailable",
+            Self::Unavailable(Unavailable::Journal | Unavailable::JournalAfterSwap) => {
+                "journal_unavailable"
+            }
             Self::Unavailable(Unavailable::NoRail) => "no_way_to_pay",
             Self::Unavailable(Unavailable::Price) => "price_unavailable",
         }
@@ -208,7 +212,7 @@ impl Refusal {
     pub fn money(&self) -> &'static str {
         match self {
             Self::Unavailable(Unavailable::MintUnknown) => "unknown",
-            Self::InProgress => "held",
+            Self::InProgress | Self::Unavailable(Unavailable::JournalAfterSwap) => "held",
             Self::BadToken { code, .. } if *code == "token_already_spent" => "spent",
             _ => "none",
         }
@@ -238,7 +242,7 @@ impl Refusal {
             Self::KeyReused => vec!["Use a fresh Idempotency-Key for a different request"],
             Self::BodyTooLong => vec!["Pay for a new call"],
             Self::TooMany { .. } => vec!["Wait as long as Retry-After says"],
-            Self::Unavailable(Unavailable::MintUnknown) => {
+            Self::Unavailable(Unavailable::MintUnknown | Unavailable::JournalAfterSwap) => {
                 vec!["Repeat with the same token in a moment; do not pay again"]
             }
             Self::Unavailable(_) => vec!["Try again later; nothing was paid"],
@@ -251,7 +255,7 @@ impl Refusal {
         match self {
             Self::TooMany { retry_after } => Some(*retry_after),
             Self::InProgress => Some(1),
-            Self::Unavailable(Unavailable::MintUnknown) => Some(2),
+            Self::Unavailable(Unavailable::MintUnknown | Unavailable::JournalAfterSwap) => Some(2),
             Self::Unavailable(_) => Some(10),
             _ => None,
         }
@@ -265,6 +269,9 @@ impl Unavailable {
             Self::Mint => "The mint of this token does not answer. The token is untouched.",
             Self::MintUnknown => "The mint did not say whether it took the token.",
             Self::Journal => "The seller's payment journal does not answer. Nothing was taken.",
+            Self::JournalAfterSwap => {
+                "The seller has taken the token, and its payment journal does not answer."
+            }
             Self::NoRail => "The seller has not set up any way to be paid.",
             Self::Price => "The seller cannot say right now what this call costs.",
         }

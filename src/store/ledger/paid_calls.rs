@@ -349,6 +349,14 @@ fn release(
         limits::give_back(transaction, &row.id, &row.payment_key)?;
         return Ok(None);
     }
+    if row.rail == "nut24-offline" && vault::is_lost(transaction, &row.payment_key)? {
+        // Worthless ecash: what was written off while the call ran is not owed.
+        transaction.execute(
+            "UPDATE paid_calls SET state = 'refunded', owed_sat = 0 WHERE id = ?1",
+            [&row.id],
+        )?;
+        return Ok(None);
+    }
     Entry::new(EntryKind::Refund, row.id.clone(), now)
         .memo("the call failed")
         .debit(Account::income(&row.agent), row.net)

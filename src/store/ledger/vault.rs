@@ -22,6 +22,8 @@ pub(crate) struct Batch {
     /// The proofs of each token as JSON.
     pub(crate) proofs: Vec<String>,
     pub(crate) gross: Sat,
+    /// Until when the first of them must be redeemed. Unix seconds.
+    pub(crate) redeem_by: Option<u64>,
 }
 
 /// What one mint's unredeemed ecash amounts to.
@@ -47,7 +49,8 @@ impl Ledger {
                 .prepare(
                     "SELECT mint, sum(gross_sat), sum(fee_ppk), min(accepted_at), min(redeem_by),
                             EXISTS (SELECT 1 FROM vault_tokens w
-                                    WHERE w.mint = v.mint AND w.state = 'redeeming')
+                                    WHERE w.mint = v.mint AND w.state = 'redeeming'
+                                      AND w.is_refused = 0)
                      FROM vault_tokens v WHERE state = 'held' GROUP BY mint",
                 )?
                 .query_map([], |row| {
@@ -113,7 +116,7 @@ impl Ledger {
         self.read(|connection| {
             let mut batches: BTreeMap<String, Batch> = BTreeMap::new();
             let mut select = connection.prepare(
-                "SELECT operation_id, mint, agent, proofs, gross_sat FROM vault_tokens
+                "SELECT operation_id, mint, agent, proofs, gross_sat, redeem_by FROM vault_tokens
                  WHERE state = 'redeeming' ORDER BY operation_id, payment_key",
             )?;
             let mut rows = select.query([])?;
@@ -128,8 +131,11 @@ impl Ledger {
                         agents: Vec::new(),
                         proofs: Vec::new(),
                         gross: Sat::ZERO,
+                        redeem_by: None,
                     }),
                 };
+                let redeem_by: Option<u64> = row.get(5)?;
+                batch.redeem_by = batch.redeem_by.into_iter().chain(redeem_by).min();
                 if !batch.agents.contains(&agent) {
                     batch.agents.push(agent);
                 }
@@ -141,9 +147,17 @@ impl Ledger {
         .await
     }
 
-    /// Records that the redeem `operation_id` is done; the wallet has booked it.
+    /// Records that the redeem `operation_id` is done; the wallet has booked it. A
+    /// mint that gave nothing on an earlier day and has never made us lose anything
+    /// is trusted again.
     pub(crate) async fn finish_redeem(&self, operation_id: String) -> Result<(), StoreError> {
         self.write("finish a redeem", move |transaction| {
+            transaction.execute(
+                "DELETE FROM distrusted_mints
+                 WHERE mint IN (SELECT mint FROM vault_tokens WHERE operation_id = ?1)
+                   AND mint NOT IN (SELECT mint FROM vault_tokens WHERE state = 'lost')",
+                [&operation_id],
+            )?;
             transaction.execute(
                 "UPDATE vault_tokens SET state = 'redeemed', proofs = '[]' WHERE operation_id = ?1",
                 [operation_id],
@@ -175,6 +189,24 @@ impl Ledger {
         .await
     }
 
+    /// Records that the mint gave nothing for `batch` and may do so another day: new
+    /// batches do not wait for it, and tokens of that mint are swapped first from now on.
+    pub(crate) async fn note_refusal(
+        &self,
+        batch: Batch,
+        reason: String,
+        now: u64,
+    ) -> Result<(), StoreError> {
+        self.write("note a refusal", move |transaction| {
+            transaction.execute(
+                "UPDATE vault_tokens SET is_refused = 1 WHERE operation_id = ?1",
+                [&batch.operation_id],
+            )?;
+            distrust(transaction, &batch.mint, &reason, now)
+        })
+        .await
+    }
+
     /// Writes the tokens of `operation_id` off and swaps first at that mint from now on.
     pub(crate) async fn lose_redeem(
         &self,
@@ -190,11 +222,7 @@ impl Ledger {
             if lost == 0 {
                 return Ok(());
             }
-            let reason: String = reason.chars().take(200).collect();
-            transaction.execute(
-                "INSERT OR REPLACE INTO distrusted_mints (mint, since, reason) VALUES (?1, ?2, ?3)",
-                params![batch.mint, now, reason],
-            )?;
+            distrust(transaction, &batch.mint, &reason, now)?;
             Entry::new(EntryKind::Redeem, batch.operation_id.clone(), now)
                 .memo("the mint refused accepted ecash")
                 .debit(Account::expense("lost-ecash"), batch.gross)
@@ -204,6 +232,20 @@ impl Ledger {
         })
         .await
     }
+}
+
+fn distrust(
+    transaction: &Transaction<'_>,
+    mint: &str,
+    reason: &str,
+    now: u64,
+) -> Result<(), StoreError> {
+    let reason: String = reason.chars().take(200).collect();
+    transaction.execute(
+        "INSERT OR REPLACE INTO distrusted_mints (mint, since, reason) VALUES (?1, ?2, ?3)",
+        params![mint, now, reason],
+    )?;
+    Ok(())
 }
 
 /// A token that its mint refused pays for no retry and no refund.
@@ -234,6 +276,13 @@ fn forget_debt(
             .post(transaction)?;
     }
     Ok(())
+}
+
+/// Returns whether the token of `payment` was written off.
+pub(super) fn is_lost(transaction: &Transaction<'_>, payment: &[u8]) -> Result<bool, StoreError> {
+    Ok(transaction
+        .prepare_cached("SELECT 1 FROM vault_tokens WHERE payment_key = ?1 AND state = 'lost'")?
+        .exists([payment])?)
 }
 
 /// Returns whether `amount` more of `mint` may be taken without asking it.

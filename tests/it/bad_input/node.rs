@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use feria::clock::{SystemClock, SystemEntropy};
-use feria::config::{AgentConfig, NodeSeed, SecretRef};
+use feria::config::{AgentConfig, NodeSeed, PAYWALL_SECRET, SecretRef};
 use feria::http::admin::OPERATOR_LABEL;
 use feria::lifecycle::Lifecycle;
 use feria::lightning::simulated::SimulatedNetwork;
@@ -34,6 +34,10 @@ pub(super) struct Node {
     pub(super) admin: String,
     /// Opens every route of the API.
     pub(super) operator: String,
+    /// The mint that the node trusts.
+    pub(super) mint: String,
+    /// What the node signs its macaroons with.
+    pub(super) paywall: [u8; 32],
     http: feria::client::HttpClient,
     child: Child,
     folder: tempfile::TempDir,
@@ -43,6 +47,11 @@ pub(super) struct Node {
 impl Node {
     /// Starts a node that sells `data` for Lightning and ecash.
     pub(super) async fn start() -> Self {
+        Self::start_with(1_000_000).await
+    }
+
+    /// The same, with so many challenges per minute.
+    pub(super) async fn start_with(challenges_per_minute: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let lifecycle = Lifecycle::default();
         let mint = mint(&lifecycle).await;
@@ -65,7 +74,10 @@ impl Node {
             .env("FERIA_PUBLIC__LISTEN", "127.0.0.1:0")
             .env("FERIA_ADMIN__LISTEN", "127.0.0.1:0")
             .env("FERIA_LIGHTNING__BACKEND", "simulated")
-            .env("FERIA_GATEWAY__CHALLENGES_PER_MINUTE", "1000000")
+            .env(
+                "FERIA_GATEWAY__CHALLENGES_PER_MINUTE",
+                challenges_per_minute.to_string(),
+            )
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -78,6 +90,8 @@ impl Node {
             public: up["public"].as_str().unwrap().to_owned(),
             admin: up["admin"].as_str().unwrap().to_owned(),
             operator: hex::encode(seed.secret(OPERATOR_LABEL)),
+            mint: mint.url,
+            paywall: seed.secret(PAYWALL_SECRET),
             http: feria::client::http_client(PATIENCE).unwrap(),
             child,
             folder,
@@ -103,6 +117,34 @@ impl Node {
         let document = answer.json().await.unwrap();
         assert_eq!(status, 200, "{path}: {document}");
         document
+    }
+
+    /// Tells the API of the owner to do something; returns the status of the answer.
+    pub(super) async fn try_post(&self, path: &str, body: &Value) -> u16 {
+        let url = format!("http://{}/api/v1/{path}", self.admin);
+        let request = self.http.post(url).bearer_auth(&self.operator).json(body);
+        request.send().await.unwrap().status().as_u16()
+    }
+
+    /// How many rows the ledger has of what a payment leaves behind.
+    pub(super) fn paid_rows(&self) -> u64 {
+        let file = self.folder.path().join("ledger.db");
+        let ledger = rusqlite::Connection::open(file).unwrap();
+        let tables = [
+            "paid_calls",
+            "credential_limits",
+            "accepted_proofs",
+            "entries",
+        ];
+        tables
+            .iter()
+            .map(|table| {
+                let sql = format!("SELECT count(*) FROM {table}");
+                ledger
+                    .query_row(&sql, [], |row| row.get::<_, u64>(0))
+                    .unwrap()
+            })
+            .sum()
     }
 
     pub(super) async fn page(&self, path: &str) -> (u16, String) {

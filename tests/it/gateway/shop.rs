@@ -2,19 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
-use feria::clock::{Clock, OffsetClock, SystemEntropy};
+use feria::clock::{Clock, OffsetClock, SystemEntropy, random_id};
 use feria::config::{AgentConfig, GatewayConfig, Network};
 use feria::gateway::{Body, ClientAddr, Gateway, GatewayParts};
 use feria::lifecycle::Lifecycle;
-use feria::lightning::PaymentState;
 use feria::lightning::simulated::{SimulatedBackend, SimulatedNetwork};
+use feria::lightning::{LightningBackend, PaymentState};
 use feria::sandbox::mint::{SandboxMint, SandboxMintConfig};
 use feria::store::ledger::{Account, EntryKind, Ledger};
 use feria::wallet::{Lock, MintTrust, ReceiveRequest, SendRequest, TREASURY, Wallets};
@@ -23,50 +19,19 @@ use feria_paywall::l402::Challenge;
 use feria_paywall::payment::Preimage;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
+use sha2::{Digest, Sha256};
+
+#[path = "shop_upstream.rs"]
+mod upstream;
+
+use upstream::listen;
+pub(super) use upstream::{Mode, Upstream};
 
 /// Few enough that the bucket does not refill while a test runs.
 pub(super) const CHALLENGES_PER_MINUTE: u32 = 5;
 
-/// What the upstream does with a call.
-#[derive(Clone, Copy)]
-pub(super) enum Mode {
-    Work = 0,
-    Fail = 1,
-    Silent = 2,
-}
-
-#[derive(Default)]
-pub(super) struct Upstream {
-    pub(super) calls: AtomicU64,
-    pub(super) saw_payment: AtomicBool,
-    mode: AtomicU8,
-}
-
-impl Upstream {
-    pub(super) fn set(&self, mode: Mode) {
-        self.mode.store(mode as u8, Ordering::SeqCst);
-    }
-}
-
-async fn serve(
-    State(upstream): State<Arc<Upstream>>,
-    headers: HeaderMap,
-    body: String,
-) -> Response {
-    let number = upstream.calls.fetch_add(1, Ordering::SeqCst);
-    if headers.contains_key("authorization") || headers.contains_key("x-cashu") {
-        upstream.saw_payment.store(true, Ordering::SeqCst);
-    }
-    match upstream.mode.load(Ordering::SeqCst) {
-        0 => (
-            [("x-cost-msat", "30000")],
-            format!("answer {number} to {body}"),
-        )
-            .into_response(),
-        1 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        _ => std::future::pending().await,
-    }
-}
+/// What the buyer's purse is filled with at once.
+const PURSE_SAT: u64 = 40_000;
 
 /// An answer of the gateway, read whole.
 pub(super) struct Answer {
@@ -89,18 +54,56 @@ impl Answer {
     }
 }
 
+/// How a shop is set up.
+pub(super) struct Setup<'a> {
+    pub(super) uses: u32,
+    pub(super) rails: &'a [&'a str],
+    pub(super) config: GatewayConfig,
+    /// Changes what is on sale.
+    pub(super) change: Change<'a>,
+    /// The seller's ledger.
+    pub(super) ledger: Ledger,
+    /// The address of another upstream than the shop's own.
+    pub(super) upstream: Option<String>,
+    /// What the seller's Lightning backend is wrapped into.
+    pub(super) lightning: WrapLightning,
+}
+
+type Change<'a> = Box<dyn FnOnce(&mut AgentConfig, &mut GatewayConfig) + 'a>;
+type WrapLightning = Box<dyn FnOnce(SimulatedBackend) -> Arc<dyn LightningBackend>>;
+
+impl<'a> Setup<'a> {
+    pub(super) fn new(uses: u32, rails: &'a [&'a str]) -> Self {
+        Self {
+            uses,
+            rails,
+            config: GatewayConfig {
+                upstream_timeout_secs: 1,
+                challenges_per_minute: CHALLENGES_PER_MINUTE,
+                ..GatewayConfig::default()
+            },
+            change: Box::new(|_, _| {}),
+            ledger: Ledger::in_memory().unwrap(),
+            upstream: None,
+            lightning: Box::new(|backend| -> Arc<dyn LightningBackend> { Arc::new(backend) }),
+        }
+    }
+}
+
 pub(super) struct Shop {
     pub(super) gateway: Gateway,
     pub(super) agent: AgentConfig,
     pub(super) upstream: Arc<Upstream>,
+    pub(super) upstream_url: String,
     pub(super) network: SimulatedNetwork,
+    /// What the seller and the buyer trust; its URL may be that of a front before it.
     pub(super) mint: SandboxMint,
     other_mint: SandboxMint,
-    ledger: Ledger,
-    wallets: Wallets,
+    pub(super) ledger: Ledger,
+    pub(super) wallets: Wallets,
     buyer: Wallets,
-    clock: Arc<OffsetClock>,
-    _lifecycle: Lifecycle,
+    pub(super) clock: Arc<OffsetClock>,
+    pub(super) lifecycle: Lifecycle,
 }
 
 impl Shop {
@@ -109,10 +112,10 @@ impl Shop {
     }
 
     /// Opens a shop whose agent was changed by `change`.
-    pub(super) async fn open_with(
+    pub(super) async fn open_with<'a>(
         uses: u32,
-        rails: &[&str],
-        change: impl FnOnce(&mut AgentConfig),
+        rails: &'a [&'a str],
+        change: impl FnOnce(&mut AgentConfig) + 'a,
     ) -> Self {
         Self::open_agent(|agent, _| {
             agent.uses = uses;
@@ -126,13 +129,26 @@ impl Shop {
     pub(super) async fn open_agent(
         edit: impl FnOnce(&mut AgentConfig, &mut GatewayConfig),
     ) -> Self {
+        let mut setup = Setup::new(1, &["l402", "nut24"]);
+        setup.change = Box::new(edit);
+        Self::set_up(setup, std::future::ready).await
+    }
+
+    /// Opens a shop whose mint is reached at what `front` makes of its URL.
+    pub(super) async fn set_up<F>(setup: Setup<'_>, front: impl FnOnce(String) -> F) -> Self
+    where
+        F: Future<Output = String>,
+    {
         let clock = Arc::new(OffsetClock::default());
         let network = SimulatedNetwork::open(None, clock.clone(), Arc::new(SystemEntropy)).unwrap();
-        network.faucet("bank", Sat::new(1_000_000).into()).unwrap();
+        network
+            .faucet("bank", Sat::new(100_000_000).into())
+            .unwrap();
         let lifecycle = Lifecycle::default();
-        let mint = mint("one", 100, &network, &lifecycle).await;
+        let mut mint = mint("one", 100, &network, &lifecycle).await;
+        mint.url = front(mint.url).await;
         let other_mint = mint_of("two", &network, &lifecycle).await;
-        let ledger = Ledger::in_memory().unwrap();
+        let ledger = setup.ledger;
         let seller = wallets(&ledger, &[&mint], 1, &clock);
         let buyer = wallets(
             &Ledger::in_memory().unwrap(),
@@ -141,18 +157,13 @@ impl Shop {
             &clock,
         );
         let upstream = Arc::new(Upstream::default());
-        let mut agent = AgentConfig::new(
-            "data",
-            &listen(&upstream, &lifecycle).await,
-            Msat::new(100_000),
-        );
-        agent.path = "/v1/query".to_owned();
-        let mut config = GatewayConfig {
-            upstream_timeout_secs: 1,
-            challenges_per_minute: CHALLENGES_PER_MINUTE,
-            ..GatewayConfig::default()
+        let upstream_url = match setup.upstream {
+            Some(url) => url,
+            None => listen(&upstream, &lifecycle).await,
         };
-        edit(&mut agent, &mut config);
+        let mut agent = agent(&upstream_url, setup.uses, setup.rails);
+        let mut config = setup.config;
+        (setup.change)(&mut agent, &mut config);
         agent.check().unwrap();
         let gateway = Gateway::new(GatewayParts {
             config,
@@ -162,7 +173,10 @@ impl Shop {
             data_dir: std::path::PathBuf::new(),
             ledger: ledger.clone(),
             wallets: seller.clone(),
-            lightning: Some(Arc::new(SimulatedBackend::new(network.clone(), "seller"))),
+            lightning: Some((setup.lightning)(SimulatedBackend::new(
+                network.clone(),
+                "seller",
+            ))),
             secret: [7; 32],
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy),
@@ -173,6 +187,7 @@ impl Shop {
             gateway,
             agent,
             upstream,
+            upstream_url,
             network,
             mint,
             other_mint,
@@ -180,7 +195,7 @@ impl Shop {
             wallets: seller,
             buyer,
             clock,
-            _lifecycle: lifecycle,
+            lifecycle,
         }
     }
 
@@ -254,10 +269,11 @@ impl Shop {
         (challenge.token, preimage.expose_hex())
     }
 
-    pub(super) async fn pay(&self, invoice: &str) -> Preimage {
+    /// Pays `bolt11` out of the bank.
+    pub(super) async fn pay(&self, bolt11: &str) -> Preimage {
         let paid = self
             .network
-            .pay("bank", invoice, Msat::ZERO, Duration::from_secs(5))
+            .pay("bank", bolt11, Msat::ZERO, Duration::from_secs(5))
             .await;
         match paid {
             PaymentState::Succeeded { preimage, .. } => preimage,
@@ -274,17 +290,35 @@ impl Shop {
     }
 
     pub(super) async fn locked_token(&self, sat: u64) -> String {
-        let lock = Lock {
-            key: self.wallets.lock_key("data").unwrap(),
-            locktime: self.clock.now() + 2 * 3_600,
-        };
-        self.token(&self.mint.url, sat, Some(lock)).await
+        self.token(&self.mint.url, sat, Some(self.lock())).await
     }
 
     async fn token(&self, mint: &str, sat: u64, lock: Option<Lock>) -> String {
+        self.fund_buyer(mint, sat + 50).await;
+        self.send(mint, sat, lock).await
+    }
+
+    /// Returns a token out of a purse that is filled rarely: for many of them.
+    pub(super) async fn token_of_purse(&self, sat: u64, is_locked: bool) -> String {
+        let held = self.buyer.balance(TREASURY, &self.mint.url).await.unwrap();
+        if held < Sat::new(2 * sat + 50) {
+            self.fund_buyer(&self.mint.url, PURSE_SAT).await;
+        }
+        self.send(&self.mint.url, sat, is_locked.then(|| self.lock()))
+            .await
+    }
+
+    fn lock(&self) -> Lock {
+        Lock {
+            key: self.wallets.lock_key("data").unwrap(),
+            locktime: self.clock.now() + 2 * 3_600,
+        }
+    }
+
+    async fn fund_buyer(&self, mint: &str, sat: u64) {
         let quote = self
             .buyer
-            .request_funding(TREASURY, mint, Sat::new(sat + 50))
+            .request_funding(TREASURY, mint, Sat::new(sat))
             .await
             .unwrap();
         self.network
@@ -299,9 +333,12 @@ impl Shop {
         {
             tokio::task::yield_now().await;
         }
+    }
+
+    async fn send(&self, mint: &str, sat: u64, lock: Option<Lock>) -> String {
         self.buyer
             .send(SendRequest {
-                operation_id: format!("send-{}", quote.quote_id),
+                operation_id: format!("send-{}", random_id(&SystemEntropy)),
                 wallet_id: TREASURY.to_owned(),
                 mint: mint.to_owned(),
                 amount: Sat::new(sat),
@@ -317,7 +354,7 @@ impl Shop {
 
     /// Returns what the buyer gets for `token`.
     pub(super) async fn buyer_receives(&self, token: &str) -> u64 {
-        let id = token.len().to_string() + &token[token.len() - 40..];
+        let id = hex::encode(Sha256::digest(token));
         self.buyer
             .receive(ReceiveRequest {
                 operation_id: format!("back-{id}"),
@@ -332,6 +369,12 @@ impl Shop {
             .unwrap()
             .amount
             .as_u64()
+    }
+
+    /// What the buyer holds at the shop's mint.
+    pub(super) async fn buyer_holds(&self) -> u64 {
+        let held = self.buyer.balance(TREASURY, &self.mint.url).await;
+        held.unwrap().as_u64()
     }
 
     pub(super) async fn booked(&self, account: Account) -> i64 {
@@ -359,6 +402,15 @@ pub(super) fn l402((macaroon, preimage): &(String, String)) -> (&'static str, St
 
 pub(super) fn paid(token: &str) -> (&'static str, String) {
     ("x-cashu", token.to_owned())
+}
+
+/// The one agent on sale: 100 sat a call.
+pub(super) fn agent(upstream: &str, uses: u32, rails: &[&str]) -> AgentConfig {
+    let mut agent = AgentConfig::new("data", upstream, Msat::new(100_000));
+    agent.uses = uses;
+    agent.path = "/v1/query".to_owned();
+    agent.rails = rails.iter().map(|rail| (*rail).to_owned()).collect();
+    agent
 }
 
 async fn mint(
@@ -400,17 +452,4 @@ fn wallets(ledger: &Ledger, mints: &[&SandboxMint], seed: u8, clock: &Arc<Offset
         Arc::new(SystemEntropy),
     )
     .unwrap()
-}
-
-/// Serves `upstream` on a free port and returns its address.
-async fn listen(upstream: &Arc<Upstream>, lifecycle: &Lifecycle) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new()
-        .fallback(serve)
-        .with_state(Arc::clone(upstream));
-    lifecycle.spawn(async move {
-        axum::serve(listener, router).await.unwrap();
-    });
-    url
 }

@@ -112,8 +112,11 @@ async fn a_swapped_token_cannot_be_taken_offline_too() {
     assert!(matches!(start.await.unwrap(), SwapStart::Swap(_)));
 
     let rewritten = claim(Payment::Offline(token("two", &[1])));
+    let overlapping = claim(Payment::Offline(token("three", &[1, 2])));
 
     let claimed = ledger.claim_call(rewritten, rules(2)).await.unwrap();
+    assert_eq!(claimed, Claimed::NeedsSwap);
+    let claimed = ledger.claim_call(overlapping, rules(3)).await.unwrap();
     assert_eq!(claimed, Claimed::AlreadySpent);
 }
 
@@ -361,4 +364,30 @@ async fn a_withdrawn_challenge_is_refused() {
     let claimed = ledger.claim_call(mpp(), rules(1)).await.unwrap();
 
     assert_eq!(claimed, Claimed::Revoked);
+}
+
+#[tokio::test]
+async fn ecash_that_was_written_off_while_its_call_ran_is_not_owed() {
+    let ledger = Ledger::in_memory().unwrap();
+    let offline = claim(Payment::Offline(token("one", &[1])));
+    ledger.claim_call(offline.clone(), rules(1)).await.unwrap();
+    let mint = "https://mint.test".to_owned();
+    ledger
+        .begin_redeem(mint, None, "redeem".to_owned(), 10)
+        .await
+        .unwrap();
+    let batch = ledger.list_redeeming().await.unwrap().remove(0);
+    ledger
+        .lose_redeem(batch, "spent".to_owned(), NOW)
+        .await
+        .unwrap();
+
+    let call = CallId(format!("{:032x}", 1));
+    let handed_out = ledger.release_call(call.clone(), NOW).await.unwrap();
+
+    assert_eq!(handed_out, None);
+    assert_eq!(ledger.begin_pay_out(call.0, NOW).await.unwrap(), None);
+    assert_eq!(msat(&ledger, Account::owed("data")).await, 0);
+    let again = ledger.claim_call(offline, rules(2)).await.unwrap();
+    assert_eq!(again, Claimed::AlreadySpent);
 }

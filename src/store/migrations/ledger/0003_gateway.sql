@@ -6,7 +6,7 @@ CREATE TABLE paid_calls (
     id            TEXT    PRIMARY KEY CHECK (length(id) = 32),
     agent         TEXT    NOT NULL CHECK (length(agent) BETWEEN 1 AND 64),
     rail          TEXT    NOT NULL CHECK (rail IN ('l402', 'mpp', 'nut24-offline', 'nut24-swap')),
-    -- The payment hash, or SHA-256 of the token's text.
+    -- The payment hash, or SHA-256 of the token's sorted Ys.
     payment_key   BLOB    NOT NULL CHECK (length(payment_key) = 32),
     -- swapping: the token is on its way to its mint. interrupted: the process
     -- died or the mint fell silent meanwhile; the same token continues.
@@ -123,6 +123,8 @@ CREATE TABLE vault_tokens (
     -- held, redeeming (operation_id says how), redeemed, or lost: the mint refused it.
     state        TEXT    NOT NULL CHECK (state IN ('held', 'redeeming', 'redeemed', 'lost')),
     operation_id TEXT             CHECK (length(operation_id) <= 200),
+    -- The mint gave nothing for it when it was asked, and is asked again.
+    is_refused   INTEGER NOT NULL DEFAULT 0 CHECK (is_refused IN (0, 1)),
     accepted_at  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 -- Serves: exposure, and what is due.
