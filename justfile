@@ -24,3 +24,7 @@ schemas:
 # Licences, duplicate crates and advisories (needs cargo-deny).
 deny:
     cargo deny check
+
+# What the paywall costs, as ratios to references of the same run; see docs/PERFORMANCE.md.
+bench *ARGS:
+    cargo bench -p feria --benches -- {{ARGS}}

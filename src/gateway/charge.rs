@@ -39,6 +39,22 @@ impl World for Core {
     fn spawn(&self, task: BoxFuture<()>) {
         self.lifecycle.spawn_draining(task);
     }
+
+    fn compute(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()> {
+        let turns = Arc::clone(&self.computing);
+        Box::pin(async move {
+            // It is never closed.
+            let Ok(turn) = turns.acquire_owned().await else {
+                return;
+            };
+            // An error is the end of the runtime, and who waits for the work is told.
+            let _ = tokio::task::spawn_blocking(move || {
+                work();
+                drop(turn);
+            })
+            .await;
+        })
+    }
 }
 
 #[async_trait]

@@ -18,6 +18,7 @@
 //! | `settled` | how Lightning income is booked |
 //! | `counts` | what was given away |
 //! | `page` | what a person in a browser sees |
+//! | `bare` | the proxy by itself, for the benches |
 //! | `undecided` | what happens to ends of calls that the ledger did not take |
 //! | `watch` | who is told that an invoice was paid |
 
@@ -45,6 +46,7 @@ use crate::store::StoreError;
 use crate::store::ledger::Ledger;
 use crate::wallet::{MintKeys, WalletError, Wallets};
 
+mod bare;
 mod charge;
 mod counts;
 mod credentials;
@@ -59,6 +61,7 @@ mod settled;
 mod undecided;
 mod watch;
 
+pub use bare::BareProxy;
 pub use counts::GivenAway;
 pub use feria_paywall::service::{Body, ClientAddr};
 pub use paid_call::GatewayRecovery;
@@ -135,6 +138,8 @@ pub(crate) struct Core {
     /// Accepted offline since the redeemer last looked, in satoshi; half of a cap calls it.
     accepted_sat: AtomicU64,
     redeem_wanted: tokio::sync::Notify,
+    /// As many turns as there are cores, for what takes milliseconds of computing.
+    computing: Arc<tokio::sync::Semaphore>,
     watchers: watch::Watchers,
     /// Held while batches are redeemed.
     redeem_turn: tokio::sync::Mutex<()>,
@@ -233,6 +238,7 @@ impl Gateway {
             mint_infos: Mutex::default(),
             accepted_sat: AtomicU64::new(0),
             redeem_wanted: tokio::sync::Notify::new(),
+            computing: Arc::new(tokio::sync::Semaphore::new(cores())),
             watchers: watch::Watchers::default(),
             redeem_turn: tokio::sync::Mutex::default(),
             undecided: Mutex::default(),
@@ -373,6 +379,11 @@ fn realm_of(public_url: &str) -> &str {
         .split_once("://")
         .map_or(public_url, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest)
+}
+
+/// Returns how many threads can compute at once.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 fn not_found() -> Response<Body> {

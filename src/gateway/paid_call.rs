@@ -39,7 +39,7 @@ use feria_paywall::journal::{
 
 use super::undecided::End;
 use super::{Core, GatewayError};
-use crate::clock::random_id;
+use crate::clock::ordered_id;
 use crate::crash;
 use crate::store::StoreError;
 use crate::store::ledger::paid_calls::ClaimRules;
@@ -104,7 +104,7 @@ impl Journal for Core {
     async fn claim(&self, claim: Claim) -> Result<Claimed, JournalError> {
         let is_lightning = matches!(claim.payment, Payment::L402 { .. } | Payment::Mpp { .. });
         let rules = ClaimRules {
-            call_id: random_id(self.entropy.as_ref()),
+            call_id: ordered_id(self.clock.now_millis(), self.entropy.as_ref()),
             lightning: self
                 .lightning
                 .as_ref()

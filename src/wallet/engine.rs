@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use cdk::nuts::{BlindSignature, Id, Proof};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::keys::Seeds;
@@ -33,6 +33,8 @@ const SKIPPED_COUNTERS: u32 = 1_000;
 pub(crate) struct Engine {
     pub(crate) ledger: Ledger,
     pub(crate) seeds: Seeds,
+    /// Public P2PK keys of own agents, derived before.
+    pub(crate) lock_keys: RwLock<HashMap<String, String>>,
     pub(crate) pool: MintPool,
     pub(crate) clock: SharedClock,
     pub(crate) entropy: SharedEntropy,

@@ -69,6 +69,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use feria_paywall::amount::{Msat, Sat};
+use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use crate::clock::{SharedClock, SharedEntropy, random_id};
@@ -82,6 +83,8 @@ pub const TREASURY: &str = proofs::DURABLE_WALLET;
 
 /// How long a melt is waited for before its outcome counts as unknown.
 const MELT_PATIENCE: Duration = Duration::from_secs(30);
+/// Most lock keys that are remembered; a node has far fewer agents.
+const MAX_LOCK_KEYS: usize = 1_024;
 
 /// Handle on all ecash of the node; clones share it.
 #[derive(Debug, Clone)]
@@ -105,6 +108,7 @@ impl Wallets {
             engine: Arc::new(Engine {
                 ledger,
                 seeds: Seeds::new(seed),
+                lock_keys: RwLock::default(),
                 pool: MintPool::new(Arc::clone(&clock), mints)?,
                 incarnation: random_id(entropy.as_ref()),
                 clock,
@@ -161,7 +165,16 @@ impl Wallets {
     /// # Errors
     /// Never in practice: with a chance of 2^-128.
     pub fn lock_key(&self, agent: &str) -> Result<String, WalletError> {
-        Ok(self.engine.seeds.agent_key(agent)?.public_key().to_hex())
+        // Asked for with every call that is sold.
+        if let Some(known) = self.engine.lock_keys.read().get(agent) {
+            return Ok(known.clone());
+        }
+        let key = self.engine.seeds.agent_key(agent)?.public_key().to_hex();
+        let mut known = self.engine.lock_keys.write();
+        if known.len() < MAX_LOCK_KEYS {
+            known.insert(agent.to_owned(), key.clone());
+        }
+        Ok(key)
     }
 
     /// Asks a mint for an invoice that turns into ecash of `wallet_id`.

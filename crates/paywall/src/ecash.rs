@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use futures_channel::oneshot;
 use http::request::Parts;
 
 use crate::admit::{Admission, claimed, kept};
@@ -18,8 +19,6 @@ use crate::scheme::{Redeemer, SwapFault, SwapOrder};
 use crate::service::client_of;
 use crate::verdict::{Refusal, Unavailable};
 use crate::xcashu::cashu::MintUrl;
-use crate::xcashu::cashu::dhke::hash_to_curve;
-use crate::xcashu::cashu::nuts::nut10::SpendingConditions;
 use crate::xcashu::cashu::nuts::{CurrencyUnit, Proofs, PublicKey, Token};
 use crate::xcashu::strict::{OfflineVerdict, Policy, check, is_same_mint};
 use crate::xcashu::{OfflineProofs, ParsedToken, TokenError};
@@ -116,7 +115,7 @@ async fn examine(
         let detail = format!("The token holds {}, the price is {sat}.", token.amount);
         return Err(bad("amount_too_low", detail));
     }
-    let offline = offline(redeemer, token, ecash, sat, shared.now()).await?;
+    let offline = offline(shared, redeemer, token, ecash, sat).await?;
     Ok((price, offline))
 }
 
@@ -163,11 +162,11 @@ async fn price_of(
 
 /// Returns the proofs if the token can be taken without its mint.
 async fn offline(
+    shared: &Shared,
     redeemer: &dyn Redeemer,
     token: &ParsedToken,
     ecash: &EcashTerms,
     price: Sat,
-    now: u64,
 ) -> Result<Option<OfflineProofs>, Refusal> {
     let lock_key = ecash
         .lock_key
@@ -176,16 +175,23 @@ async fn offline(
     let (Some(lock_key), Some(info)) = (lock_key, redeemer.offline_info(&token.mint).await) else {
         return Ok(None);
     };
-    let verdict = check(
-        token,
-        &Policy {
+    let (token, now, window) = (token.clone(), shared.now(), ecash.min_locktime_secs);
+    let (answer, answered) = oneshot::channel();
+    let work = move || {
+        let policy = Policy {
             mints: std::slice::from_ref(info.as_ref()),
             lock_key: &lock_key,
             price,
             now,
-            redeem_window_secs: ecash.min_locktime_secs,
-        },
-    );
+            redeem_window_secs: window,
+        };
+        let _ = answer.send(check(&token, &policy));
+    };
+    shared.world.compute(Box::new(work)).await;
+    // Cut off by a shutdown: nothing was claimed, and the token is untouched.
+    let verdict = answered
+        .await
+        .map_err(|_| Refusal::Unavailable(Unavailable::Mint))?;
     match verdict {
         // Change needs the mint: an overpaid token is swapped.
         OfflineVerdict::Accept(proofs) if proofs.amount.saturating_sub(proofs.fee) > price => {
@@ -288,21 +294,8 @@ fn after_swap(refusal: Refusal) -> Refusal {
 /// Returns the token as the journal knows it; `None` if a secret is not one.
 #[must_use]
 pub fn paid_token(token: &ParsedToken) -> Option<PaidToken> {
-    let parsed = Token::from_str(&token.text).ok()?;
-    let secrets = parsed.token_secrets();
-    let ys = secrets
-        .iter()
-        .map(|secret| Some(hash_to_curve(secret.as_bytes()).ok()?.to_bytes()))
-        .collect::<Option<Vec<_>>>()?;
-    let refund_keys: BTreeSet<Option<String>> = secrets
-        .iter()
-        .map(|secret| match SpendingConditions::try_from(*secret).ok()? {
-            SpendingConditions::P2PKConditions { conditions, .. } => {
-                Some(conditions?.refund_keys?.first()?.to_hex())
-            }
-            SpendingConditions::HTLCConditions { .. } => None,
-        })
-        .collect();
+    let ys = token.ys()?.to_vec();
+    let refund_keys: BTreeSet<_> = token.refund_keys().collect();
     // Proofs that name different keys name none for the whole.
     let refund_key = match refund_keys.into_iter().collect::<Vec<_>>().as_slice() {
         [Some(key)] => Some(key.clone()),

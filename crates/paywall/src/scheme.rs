@@ -27,6 +27,14 @@ pub trait World: Send + Sync {
     /// Runs `task` to its end, even when the request that started it is dropped:
     /// a paid call is finished although its client hangs up.
     fn spawn(&self, task: BoxFuture<()>);
+
+    /// Runs `work`, some milliseconds of computing, and resolves when it has run,
+    /// or when it never will. In place unless overridden: a server moves it off the
+    /// threads that serve its sockets and bounds how much of it runs at once.
+    fn compute(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()> {
+        work();
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// An invoice for a challenge.

@@ -156,10 +156,11 @@ fn insert(
     is_settled: bool,
     now: u64,
 ) -> Result<(), StoreError> {
-    transaction.execute(
-        "INSERT INTO lightning_receipts (payment_hash, agent, booked_msat, is_settled, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![hash.as_bytes(), agent, booked.as_u64(), is_settled, now],
-    )?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO lightning_receipts (payment_hash, agent, booked_msat, is_settled, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![hash.as_bytes(), agent, booked.as_u64(), is_settled, now])?;
     Ok(())
 }

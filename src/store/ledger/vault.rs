@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use feria_paywall::amount::Sat;
 use feria_paywall::journal::{PaidToken, PaymentKey};
-use rusqlite::{Transaction, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{Account, Entry, EntryKind, Ledger};
 use crate::store::StoreError;
@@ -298,13 +298,12 @@ pub(super) fn has_room(
     if is_distrusted {
         return Ok(false);
     }
-    let held: u64 = transaction
-        .prepare_cached(
-            "SELECT coalesce(sum(gross_sat), 0) FROM vault_tokens
-             WHERE mint = ?1 AND state IN ('held', 'redeeming')",
-        )?
-        .query_row([mint], |row| row.get(0))?;
-    Ok(Sat::new(held).saturating_add(amount) <= cap)
+    let held: Option<u64> = transaction
+        .prepare_cached("SELECT unredeemed_sat FROM vault_totals WHERE mint = ?1")?
+        .query_row([mint], |row| row.get(0))
+        .optional()?;
+    let held = Sat::new(held.unwrap_or(0));
+    Ok(held.saturating_add(amount) <= cap)
 }
 
 pub(super) fn insert(
@@ -333,4 +332,64 @@ pub(super) fn insert(
             now
         ])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every total, beside the sum it stands for.
+    async fn totals(ledger: &Ledger) -> Vec<(String, u64, u64)> {
+        let sums = "SELECT t.mint, t.unredeemed_sat, coalesce(sum(v.gross_sat), 0)
+             FROM vault_totals t LEFT JOIN vault_tokens v
+               ON v.mint = t.mint AND v.state IN ('held', 'redeeming')
+             GROUP BY t.mint ORDER BY t.mint";
+        ledger
+            .read(move |connection| {
+                Ok(connection
+                    .prepare(sums)?
+                    .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                    .collect::<Result<_, _>>()?)
+            })
+            .await
+            .unwrap()
+    }
+
+    async fn change(ledger: &Ledger, sql: &'static str) -> Vec<(String, u64, u64)> {
+        ledger
+            .write("test", move |transaction| {
+                Ok(transaction.execute_batch(sql)?)
+            })
+            .await
+            .unwrap();
+        totals(ledger).await
+    }
+
+    #[tokio::test]
+    async fn the_totals_follow_every_change_of_a_token() {
+        let ledger = Ledger::in_memory().unwrap();
+        let two = |one, other| vec![("a".to_owned(), one, one), ("b".to_owned(), other, other)];
+
+        let taken = "INSERT INTO paid_calls (id, agent, rail, payment_key, state, price_msat, created_at, updated_at)
+               VALUES (printf('%032d', 1), 'data', 'nut24-offline', zeroblob(32), 'committed', 1, 1, 1);
+             INSERT INTO vault_tokens (payment_key, call_id, agent, mint, proofs, gross_sat,
+                    proof_count, fee_ppk, state, accepted_at)
+               SELECT randomblob(32), printf('%032d', 1), 'data', mint, '[]', gross, 1, 0, state, number
+               FROM (SELECT 1 AS number, 'a' AS mint, 5 AS gross, 'held' AS state
+                     UNION ALL SELECT 2, 'a', 7, 'held' UNION ALL SELECT 3, 'b', 11, 'held'
+                     UNION ALL SELECT 4, 'b', 13, 'redeemed')";
+        assert_eq!(change(&ledger, taken).await, two(12, 11));
+
+        let begun =
+            "UPDATE vault_tokens SET state = 'redeeming', operation_id = 'x' WHERE state = 'held'";
+        assert_eq!(change(&ledger, begun).await, two(12, 11));
+
+        let done = "UPDATE vault_tokens SET state = 'redeemed' WHERE accepted_at = 1;
+             UPDATE vault_tokens SET state = 'lost' WHERE accepted_at = 3";
+        assert_eq!(change(&ledger, done).await, two(7, 0));
+
+        let back = "UPDATE vault_tokens SET state = 'held' WHERE accepted_at = 3;
+             DELETE FROM vault_tokens WHERE accepted_at = 2";
+        assert_eq!(change(&ledger, back).await, two(0, 11));
+    }
 }

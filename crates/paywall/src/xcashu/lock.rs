@@ -21,6 +21,7 @@ const MAX_LOCKTIME: u64 = 253_402_300_799;
 pub(super) const MIN_LOCKTIME_TAG: &str = "min_locktime_secs";
 
 /// What a secret demands of who spends it.
+#[derive(Clone)]
 pub(super) enum Lock {
     /// A plain secret: whoever knows it.
     None,
@@ -42,7 +43,7 @@ pub(super) enum Unusual {
 }
 
 /// A lock to a key, and what loosens or tightens it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct P2pk {
     pub(super) key: Option<PublicKey>,
     pub(super) extra_keys: Option<Vec<PublicKey>>,

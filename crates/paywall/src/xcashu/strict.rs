@@ -165,8 +165,8 @@ fn examine(token: &ParsedToken, policy: &Policy<'_>) -> Result<OfflineProofs, Fi
     refuse_below(token.amount, policy.price)?;
     // A refusal counts more than a reason to swap, whichever proof it is about.
     let mut swap = None;
-    for secret in token.token.token_secrets() {
-        match examine_lock(&Lock::of(secret), policy) {
+    for lock in &token.locks {
+        match examine_lock(lock, policy) {
             Err(Finding::Swap(reason)) => swap = swap.or(Some(reason)),
             other => other?,
         }
@@ -316,10 +316,11 @@ fn accept(
     if resolved.len() > MAX_OFFLINE_PROOFS {
         return Err(SwapReason::TooManyProofs.into());
     }
-    let mut ys = Vec::with_capacity(resolved.len());
+    let ys = token.ys().ok_or(RefuseReason::BadLock)?;
     let mut seen = HashSet::new();
     let mut redeem_by: Option<u64> = None;
-    for (proof, keyset) in resolved {
+    // All three are in the order of the token.
+    for (((proof, keyset), lock), y) in resolved.iter().zip(&token.locks).zip(ys) {
         let key = keyset
             .keys
             .amount_key(proof.amount)
@@ -333,13 +334,11 @@ fn accept(
         proof
             .verify_dleq(key)
             .map_err(|_| RefuseReason::DleqForged)?;
-        let y = proof.y().map_err(|_| RefuseReason::BadLock)?.to_bytes();
         if !seen.insert(y) {
             return Err(RefuseReason::DuplicateProof.into());
         }
-        ys.push(y);
-        let locktime = match Lock::of(&proof.secret) {
-            Lock::P2pk(P2pk { locktime, .. }) => locktime,
+        let locktime = match lock {
+            Lock::P2pk(P2pk { locktime, .. }) => *locktime,
             Lock::None | Lock::Other(_) => None,
         };
         for end in locktime.into_iter().chain(keyset.final_expiry) {
@@ -348,7 +347,7 @@ fn accept(
     }
     Ok(OfflineProofs {
         mint: mint.url.clone(),
-        ys,
+        ys: ys.to_vec(),
         amount: token.amount,
         fee: Sat::new(fee_ppk.div_ceil(1_000)),
         fee_ppk,

@@ -4,7 +4,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
+use cashu::dhke::hash_to_curve;
 use cashu::nuts::{CurrencyUnit, Token};
 
 use super::lock::Lock;
@@ -25,7 +27,33 @@ pub struct ParsedToken {
     pub is_locked: bool,
     /// The token as it was received. Whoever has it may spend it: never logged.
     pub text: String,
-    pub(super) token: Token,
+    pub(crate) token: Token,
+    /// What each proof demands, in their order.
+    pub(super) locks: Vec<Lock>,
+    /// `Y` of each proof, in their order; hashed when first asked for.
+    ys: OnceLock<Option<Vec<[u8; 33]>>>,
+}
+
+impl ParsedToken {
+    /// Returns `Y` of each proof, in the order of the token; `None` if a secret has none.
+    pub(crate) fn ys(&self) -> Option<&[[u8; 33]]> {
+        let hash = || {
+            let secrets = self.token.token_secrets();
+            let ys = secrets
+                .iter()
+                .map(|secret| Some(hash_to_curve(secret.as_bytes()).ok()?.to_bytes()));
+            ys.collect()
+        };
+        self.ys.get_or_init(hash).as_deref()
+    }
+
+    /// Returns the key that each proof's payer wants money back under, in their order.
+    pub(crate) fn refund_keys(&self) -> impl Iterator<Item = Option<String>> {
+        self.locks.iter().map(|lock| match lock {
+            Lock::P2pk(lock) => Some(lock.refund_keys.as_ref()?.first()?.to_hex()),
+            Lock::None | Lock::Other(_) => None,
+        })
+    }
 }
 
 /// Why a token cannot be read. It was not touched.
@@ -68,9 +96,8 @@ pub fn parse(text: &str, max_bytes: usize) -> Result<ParsedToken, TokenError> {
     let mint = token.mint_url().map_err(|_| TokenError::SeveralMints)?;
     let secrets = token.token_secrets();
     let proofs_len = secrets.len();
-    let is_locked = secrets
-        .iter()
-        .any(|secret| !matches!(Lock::of(secret), Lock::None));
+    let locks: Vec<Lock> = secrets.into_iter().map(Lock::of).collect();
+    let is_locked = locks.iter().any(|lock| !matches!(lock, Lock::None));
     let amount = token.value().map_err(|error| match error {
         cashu::nuts::nut00::Error::DuplicateProofs => TokenError::DuplicateProof,
         _ => TokenError::Amount,
@@ -88,6 +115,8 @@ pub fn parse(text: &str, max_bytes: usize) -> Result<ParsedToken, TokenError> {
         is_locked,
         text: text.to_owned(),
         token,
+        locks,
+        ys: OnceLock::new(),
     })
 }
 

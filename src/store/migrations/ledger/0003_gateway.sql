@@ -106,7 +106,8 @@ CREATE TABLE accepted_proofs (
 -- Serves: forgetting the proofs of a token that its mint refused.
 CREATE INDEX idx_accepted_proofs_payment_key ON accepted_proofs (payment_key);
 
--- Ecash accepted without its mint and not redeemed yet.
+-- Ecash accepted without its mint and not redeemed yet. With a rowid: its rows are
+-- long, and are written one after the other instead of all over the file.
 CREATE TABLE vault_tokens (
     payment_key  BLOB    PRIMARY KEY CHECK (length(payment_key) = 32),
     call_id      TEXT    NOT NULL REFERENCES paid_calls (id),
@@ -126,7 +127,7 @@ CREATE TABLE vault_tokens (
     -- The mint gave nothing for it when it was asked, and is asked again.
     is_refused   INTEGER NOT NULL DEFAULT 0 CHECK (is_refused IN (0, 1)),
     accepted_at  INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 -- Serves: exposure, and what is due.
 CREATE INDEX idx_vault_tokens_unredeemed ON vault_tokens (mint, accepted_at) WHERE state IN ('held', 'redeeming');
 
