@@ -12,6 +12,8 @@ use self::shop::{Answer, Mode, Shop, l402, paid};
 mod asked;
 mod forwarding;
 mod grpc;
+#[path = "../support/kept_port.rs"]
+mod kept_port;
 mod ledger_faults;
 mod metered;
 #[path = "../support/mint_front.rs"]

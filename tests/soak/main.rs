@@ -10,6 +10,8 @@
 #[path = "../support/demo_process.rs"]
 mod demo_process;
 mod gateway_crash;
+#[path = "../support/kept_port.rs"]
+mod kept_port;
 mod malformed_storm;
 #[path = "../support/mint_front.rs"]
 mod mint_front;

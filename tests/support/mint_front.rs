@@ -17,6 +17,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::kept_port::KeptPort;
+
 /// What becomes of a request.
 #[derive(Clone, Copy)]
 pub(crate) enum Lie {
@@ -56,6 +58,7 @@ pub(crate) struct Front {
     pub(crate) url: String,
     inner: Arc<Inner>,
     server: Mutex<Option<JoinHandle<()>>>,
+    port: KeptPort,
 }
 
 impl Front {
@@ -66,10 +69,13 @@ impl Front {
             rules: Mutex::default(),
             reached: Notify::new(),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let server = Mutex::new(Some(serve(listener, Arc::clone(&inner))));
-        Self { url, inner, server }
+        let port = KeptPort::new();
+        Self {
+            url: format!("http://{}", port.address()),
+            server: Mutex::new(Some(serve(port.listen(), Arc::clone(&inner)))),
+            inner,
+            port,
+        }
     }
 
     /// Lies from now on, and about nothing else than `rules` say.
@@ -92,9 +98,7 @@ impl Front {
     }
 
     pub(crate) async fn open(&self) {
-        let address = self.url.trim_start_matches("http://");
-        let listener = TcpListener::bind(address).await.unwrap();
-        *self.server.lock() = Some(serve(listener, Arc::clone(&self.inner)));
+        *self.server.lock() = Some(serve(self.port.listen(), Arc::clone(&self.inner)));
     }
 }
 

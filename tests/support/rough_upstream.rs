@@ -9,6 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::kept_port::KeptPort;
+
 /// How the upstream takes a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rough {
@@ -43,15 +45,21 @@ pub(crate) struct RoughUpstream {
     pub(crate) url: String,
     state: Arc<State>,
     server: Mutex<Option<JoinHandle<()>>>,
+    port: KeptPort,
 }
 
 impl RoughUpstream {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let port = KeptPort::new();
+        let address = port.address();
         let state = Arc::new(State::default());
-        let server = Mutex::new(Some(serve(listener, Arc::clone(&state))));
-        Self { url, state, server }
+        let listener = port.listen();
+        Self {
+            url: format!("http://{address}"),
+            server: Mutex::new(Some(serve(listener, Arc::clone(&state)))),
+            state,
+            port,
+        }
     }
 
     pub(crate) async fn set(&self, mode: Rough) {
@@ -62,9 +70,7 @@ impl RoughUpstream {
             old.await.ok();
         }
         if mode != Rough::Refuses {
-            let address = self.url.trim_start_matches("http://");
-            let listener = TcpListener::bind(address).await.unwrap();
-            *self.server.lock() = Some(serve(listener, Arc::clone(&self.state)));
+            *self.server.lock() = Some(serve(self.port.listen(), Arc::clone(&self.state)));
         }
     }
 
