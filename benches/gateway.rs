@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use feria::clock::{SystemClock, SystemEntropy};
 use feria::lightning::simulated::{SimulatedBackend, SimulatedNetwork};
 use feria::lightning::{
-    Invoice, InvoiceState, LightningBackend, LightningError, PaymentState, SettledInvoice,
+    Invoice, InvoiceState, Lightning, LightningBackend, LightningError, PaymentState,
+    SettledInvoice,
 };
 use feria_paywall::amount::Msat;
 use feria_paywall::payment::PaymentHash;
@@ -61,7 +62,7 @@ async fn run(scale: Scale) -> anyhow::Result<()> {
 
 async fn open_shop(backend: Arc<dyn LightningBackend>) -> anyhow::Result<Shop> {
     Shop::open(ShopParts {
-        lightning: Some(backend),
+        lightning: Lightning::single(backend, Arc::new(SystemClock)),
         mints: Vec::new(),
     })
     .await

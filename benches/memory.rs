@@ -17,7 +17,8 @@ use bitcoin::hashes::{Hash, sha256};
 use bitcoin::secp256k1::{Secp256k1, SecretKey};
 use feria::clock::{Clock, SystemClock, SystemEntropy, random_bytes};
 use feria::lightning::{
-    Invoice, InvoiceState, LightningBackend, LightningError, PaymentState, SettledInvoice,
+    Invoice, InvoiceState, Lightning, LightningBackend, LightningError, PaymentState,
+    SettledInvoice,
 };
 use feria::market::{Indexer, Policy};
 use feria::protocol::{Listing, Offer, ProjectionContext, dialect};
@@ -217,7 +218,7 @@ fn feria(folder: &Path) -> Command {
         .env_clear()
         .env("FERIA_PUBLIC__LISTEN", "127.0.0.1:0")
         .env("FERIA_ADMIN__LISTEN", "127.0.0.1:0")
-        .env("FERIA_LIGHTNING__BACKEND", "simulated")
+        .env("FERIA_LIGHTNING__BACKENDS__NODE__KIND", "simulated")
         .arg("--data-dir")
         .arg(folder)
         .stdin(Stdio::null());
@@ -227,7 +228,7 @@ fn feria(folder: &Path) -> Command {
 /// How much this process grows by unpaid requests.
 async fn challenge_growth(scale: Scale) -> anyhow::Result<()> {
     let shop = Shop::open(ShopParts {
-        lightning: Some(Arc::new(ForgetfulBackend)),
+        lightning: Lightning::single(Arc::new(ForgetfulBackend), Arc::new(SystemClock)),
         mints: Vec::new(),
     })
     .await?;

@@ -9,6 +9,7 @@ use std::num::NonZero;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
+use feria::lightning::Lightning;
 use feria_paywall::xcashu::cashu::nuts::Proofs;
 use http::{HeaderValue, StatusCode};
 
@@ -37,7 +38,7 @@ fn main() -> anyhow::Result<()> {
 async fn run(scale: Scale) -> anyhow::Result<()> {
     let mint = Mint::start().await?;
     let shop = Shop::open(ShopParts {
-        lightning: None,
+        lightning: Lightning::default(),
         mints: vec![mint.url.clone()],
     })
     .await?;

@@ -12,7 +12,7 @@ use feria::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use feria::config::{AgentConfig, GatewayConfig, Network};
 use feria::gateway::{BareProxy, ClientAddr, Gateway, GatewayParts};
 use feria::lifecycle::Lifecycle;
-use feria::lightning::LightningBackend;
+use feria::lightning::Lightning;
 use feria::store::ledger::Ledger;
 use feria::wallet::{MintTrust, Wallets};
 use feria_paywall::amount::{Msat, Sat};
@@ -49,7 +49,7 @@ const ANSWER: &str = concat!(
 /// What the shop is opened with.
 pub(crate) struct ShopParts {
     /// Makes invoices.
-    pub(crate) lightning: Option<Arc<dyn LightningBackend>>,
+    pub(crate) lightning: Lightning,
     /// Mints whose ecash it takes.
     pub(crate) mints: Vec<String>,
 }

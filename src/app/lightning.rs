@@ -1,46 +1,51 @@
-//! Opens the Lightning backend that the configuration names.
+//! Opens the Lightning backends that the configuration names.
 
 use std::sync::Arc;
 
-use crate::clock::{SharedClock, SharedEntropy};
-use crate::config::{Config, LightningKind};
-use crate::lightning::LightningBackend;
+use super::AppParts;
+use crate::config::{BackendConfig, Config};
+use crate::lightning::{Lightning, LightningBackend};
 
-/// Opens the backend of `config`; `None` when it names none.
+/// Opens the backends of `config`, beside those that `parts` bring.
 ///
 /// # Errors
-/// When the backend cannot be opened, or is not part of this program.
-pub fn open_lightning(
-    config: &Config,
-    clock: SharedClock,
-    entropy: SharedEntropy,
-) -> anyhow::Result<Option<Arc<dyn LightningBackend>>> {
-    match config.lightning.backend {
-        LightningKind::None => Ok(None),
-        LightningKind::Simulated => simulated(config, clock, entropy).map(Some),
+/// When a backend cannot be opened, or is not part of this program.
+pub(super) fn open(config: &Config, parts: &AppParts) -> anyhow::Result<Lightning> {
+    let settings = &config.lightning;
+    let mut backends = parts.lightning.clone();
+    for (name, backend) in &settings.backends {
+        backends.push(match backend {
+            BackendConfig::Simulated => simulated(config, parts, name)?,
+        });
     }
+    let brought = parts.lightning.iter().map(|backend| backend.name());
+    let payers: Vec<&str> = brought.clone().chain(settings.payers()).collect();
+    let receiver = settings.receiver().or_else(|| brought.clone().next());
+    Ok(Lightning::new(backends, receiver, &payers, &parts.clock)?)
 }
 
 #[cfg(feature = "sandbox")]
 fn simulated(
     config: &Config,
-    clock: SharedClock,
-    entropy: SharedEntropy,
+    parts: &AppParts,
+    name: &str,
 ) -> anyhow::Result<Arc<dyn LightningBackend>> {
     use crate::lightning::simulated::{SimulatedBackend, SimulatedNetwork};
 
-    let path = config.data_dir.join("simulated-lightning.json");
+    // A network, and so a file, for each: two of them are two networks.
+    let path = config.data_dir.join(format!("simulated-{name}.json"));
+    let (clock, entropy) = (Arc::clone(&parts.clock), Arc::clone(&parts.entropy));
     let network = SimulatedNetwork::open(Some(&path), clock, entropy)?;
-    Ok(Arc::new(SimulatedBackend::new(network, "node")))
+    Ok(Arc::new(SimulatedBackend::new(network, name)))
 }
 
 #[cfg(not(feature = "sandbox"))]
 fn simulated(
     _config: &Config,
-    _clock: SharedClock,
-    _entropy: SharedEntropy,
+    _parts: &AppParts,
+    name: &str,
 ) -> anyhow::Result<Arc<dyn LightningBackend>> {
     anyhow::bail!(
-        "this program was built without simulated parts: set lightning.backend = \"none\" in feria.toml"
+        "this program was built without simulated parts: remove [lightning.backends.{name}] from feria.toml"
     )
 }

@@ -34,7 +34,7 @@ use crate::http::relay_endpoint::{RelayEndpoint, RelayEndpointParts, RelayInfo, 
 use crate::http::state::Pages;
 use crate::http::{self, Agents, Node};
 use crate::lifecycle::Lifecycle;
-use crate::lightning::LightningBackend;
+use crate::lightning::{Lightning, LightningBackend};
 use crate::market::{Market, Policy};
 use crate::relay::{RelayOptions, Relays};
 use crate::spend::{SpendParts, SpendRecovery, Spender};
@@ -43,7 +43,6 @@ use crate::store::ledger::Ledger;
 use crate::transfer::{Reconciled, TransferParts, Transfers};
 use crate::wallet::{MintTrust, RecoveryReport, Wallets};
 
-pub use lightning::open_lightning;
 pub use listeners::{Addresses, Listeners};
 pub use local::{NODE_FILE, TOKEN_FILE};
 
@@ -67,8 +66,9 @@ pub struct AppParts {
     pub clock: SharedClock,
     /// Gives random bytes.
     pub entropy: SharedEntropy,
-    /// Makes and pays invoices; without it the node sells and buys for ecash alone.
-    pub lightning: Option<Arc<dyn LightningBackend>>,
+    /// Lightning backends beside those of the configuration, such as those that the
+    /// caller must keep in hand.
+    pub lightning: Vec<Arc<dyn LightningBackend>>,
     /// Runs its background tasks.
     pub lifecycle: Lifecycle,
 }
@@ -188,13 +188,14 @@ impl App {
             Policy::default(),
             Arc::clone(&parts.clock),
         );
-        let gateway = build_gateway(&config, &parts, &ledger, &wallets)?;
+        let lightning = lightning::open(&config, &parts)?;
+        let gateway = build_gateway(&config, &parts, &ledger, &wallets, &lightning)?;
         let spender = Spender::new(SpendParts {
             config: config.spend.clone(),
             ledger: ledger.clone(),
             wallets: wallets.clone(),
             index: index.clone(),
-            lightning: parts.lightning.clone(),
+            lightning: lightning.clone(),
             clock: Arc::clone(&parts.clock),
             entropy: Arc::clone(&parts.entropy),
         })?;
@@ -229,7 +230,7 @@ impl App {
             spender: spender.clone(),
             transfers: transfers.clone(),
             relay_endpoint,
-            lightning: parts.lightning,
+            lightning,
             pages: Pages::new(Arc::clone(&parts.clock), Arc::clone(&parts.entropy)),
             clock: parts.clock,
             entropy: parts.entropy,
@@ -321,10 +322,7 @@ impl App {
 
 /// A backend that only pretends must not sell for real money.
 fn refuse_pretended_parts(config: &Config, parts: &AppParts) -> anyhow::Result<()> {
-    let is_pretended = parts
-        .lightning
-        .as_ref()
-        .is_some_and(|backend| backend.is_simulated());
+    let is_pretended = parts.lightning.iter().any(|backend| backend.is_simulated());
     anyhow::ensure!(
         !is_pretended || config.network == Network::Simulated,
         "a simulated Lightning backend needs network = \"simulated\" in feria.toml"
@@ -355,6 +353,7 @@ fn build_gateway(
     parts: &AppParts,
     ledger: &Ledger,
     wallets: &Wallets,
+    lightning: &Lightning,
 ) -> anyhow::Result<Gateway> {
     Ok(Gateway::new(GatewayParts {
         config: config.gateway.clone(),
@@ -364,7 +363,7 @@ fn build_gateway(
         data_dir: config.data_dir.clone(),
         ledger: ledger.clone(),
         wallets: wallets.clone(),
-        lightning: parts.lightning.clone(),
+        lightning: lightning.clone(),
         secret: parts.seed.secret(PAYWALL_SECRET),
         clock: Arc::clone(&parts.clock),
         entropy: Arc::clone(&parts.entropy),

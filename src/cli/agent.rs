@@ -9,7 +9,7 @@ use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
 use super::output::table;
 use super::{Context, Output};
-use crate::config::{AgentConfig, LightningKind};
+use crate::config::AgentConfig;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -127,7 +127,7 @@ impl Add {
         output.show(&report, |_| {
             format!("Wrote {}: {} a call.", path.display(), agent.price)
         })?;
-        if config.mints.is_empty() && config.lightning.backend == LightningKind::None {
+        if config.mints.is_empty() && config.lightning.backends.is_empty() {
             output.note(NO_WAY_TO_BE_PAID);
         }
         output.note(&if client.is_some() {

@@ -53,7 +53,7 @@ fn render(status: &Value) -> String {
         "agents": status["agents"],
         "listings": status["listings_indexed"],
         "relays": format!("{connected} of {} connected", relays.len()),
-        "lightning": status["lightning"].as_str().unwrap_or("none"),
+        "lightning": lightning(&status["lightning"]),
         "money": format!(
             "held {}, earned {}, spent {}, fees {}, owed {}",
             signed("held_msat"),
@@ -91,16 +91,47 @@ fn render(status: &Value) -> String {
         ],
         "",
     );
+    let lightning = table(
+        &status["lightning"],
+        &[
+            ("LIGHTNING", "name"),
+            ("UP", "is_up"),
+            ("RECEIVES", "receives"),
+            ("PAYS", "pays"),
+            ("AWAY SINCE", "away_since"),
+            ("LAST ERROR", "last_error"),
+        ],
+        "",
+    );
     let mints = table(
         &status["mints"],
         &[("MINT", "url"), ("CAP SAT", "cap_sat")],
         "",
     );
-    [overview, relays, mints]
+    [overview, relays, lightning, mints]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
         .join("\n\n")
+}
+
+/// Names the backends, those that are away as such.
+fn lightning(backends: &Value) -> String {
+    let backends = backends.as_array().map_or(&[][..], Vec::as_slice);
+    let names: Vec<String> = backends
+        .iter()
+        .map(|backend| {
+            let name = backend["name"].as_str().unwrap_or_default();
+            match backend["is_up"].as_bool() {
+                Some(false) => format!("{name} (away)"),
+                _ => name.to_owned(),
+            }
+        })
+        .collect();
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.join(", ")
 }
 
 fn is_connected(relay: &Value) -> bool {

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
 use super::{Context, Output, init, mint, stop_signal};
-use crate::app::{Addresses, App, AppParts, Listeners, open_lightning};
+use crate::app::{Addresses, App, AppParts, Listeners};
 use crate::clock::{SystemClock, SystemEntropy};
 use crate::config::{CONFIG_FILE, NodeSeed, SAMPLE_RELAYS};
 use crate::lifecycle::Lifecycle;
@@ -31,15 +31,13 @@ impl Arguments {
         let listeners = Listeners::bind(&mut config)
             .await
             .map_err(|error| Fault::new("bad_config", format!("{error:#}")))?;
-        let lightning = open_lightning(&config, Arc::new(SystemClock), Arc::new(SystemEntropy))
-            .map_err(|error| Fault::new("bad_config", format!("{error:#}")))?;
         let app = App::build(
             config,
             AppParts {
                 seed,
                 clock: Arc::new(SystemClock),
                 entropy: Arc::new(SystemEntropy),
-                lightning,
+                lightning: Vec::new(),
                 lifecycle: Lifecycle::default(),
             },
         )

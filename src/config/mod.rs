@@ -37,7 +37,7 @@ pub use error::ConfigError;
 pub use forward::{ForwardConfig, InjectedValue};
 pub use gateway::GatewayConfig;
 pub use keys::{ACCESS_SECRET, NodeSeed, PAYWALL_SECRET};
-pub use lightning::{LightningConfig, LightningKind};
+pub use lightning::{BackendConfig, LightningConfig};
 pub use mint::MintEntry;
 pub use pricer::{PriceFallback, PricerConfig};
 pub use private::write_private;
@@ -148,14 +148,14 @@ impl Config {
 
     /// Refuses pretended parts on a node that moves real money.
     fn check_network(&self) -> Result<(), ConfigError> {
-        if self.network != Network::Simulated && self.lightning.backend == LightningKind::Simulated
-        {
-            return Err(ConfigError::Simulated {
-                key: "lightning.backend".to_owned(),
+        let mut backends = self.lightning.backends.iter();
+        match backends.find(|(_, backend)| **backend == BackendConfig::Simulated) {
+            Some((name, _)) if self.network != Network::Simulated => Err(ConfigError::Simulated {
+                key: format!("lightning.backends.{name}.kind"),
                 network: self.network.as_str(),
-            });
+            }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -192,7 +192,8 @@ impl Reader {
         let admin = self.section("admin", AdminConfig::check)?;
         let gateway = self.section("gateway", GatewayConfig::check)?;
         let spend = self.section("spend", SpendConfig::check)?;
-        let lightning = self.section("lightning", |_: &LightningConfig| Ok(()))?;
+        let lightning = self.table("lightning")?;
+        let lightning = LightningConfig::read(lightning, &|key| self.origin(key))?;
         let top: Top = source::typed(&self.table, "", &|key| self.origin(key))?;
         Ok(Config {
             network: top.network,
@@ -213,16 +214,19 @@ impl Reader {
     where
         T: serde::de::DeserializeOwned,
     {
-        let table = match self.table.remove(name) {
-            None => Table::new(),
-            Some(Value::Table(table)) => table,
-            Some(_) => {
-                return Err(self.fault(name, format!("write it as a section: [{name}]")));
-            }
-        };
+        let table = self.table(name)?;
         let section = source::typed(&table, name, &|key| self.origin(key))?;
         check(&section).map_err(|(key, reason)| self.fault(&format!("{name}.{key}"), reason))?;
         Ok(section)
+    }
+
+    /// Takes the section `name` out of the table; a missing one is empty.
+    fn table(&mut self, name: &str) -> Result<Table, ConfigError> {
+        match self.table.remove(name) {
+            None => Ok(Table::new()),
+            Some(Value::Table(table)) => Ok(table),
+            Some(_) => Err(self.fault(name, format!("write it as a section: [{name}]"))),
+        }
     }
 
     fn mints(&mut self) -> Result<Vec<MintEntry>, ConfigError> {

@@ -147,6 +147,16 @@ pub(super) fn check_keys(table: &Table, known: &Table, origin: &str) -> Result<(
     check_level(table, known, "", origin)
 }
 
+/// As [`check_keys`], for a table that stands at `section`.
+pub(super) fn check_section(
+    table: &Table,
+    known: &Table,
+    section: &str,
+    origin: &str,
+) -> Result<(), ConfigError> {
+    check_level(table, known, section, origin)
+}
+
 fn check_level(
     table: &Table,
     known: &Table,

@@ -6,6 +6,8 @@ use feria_paywall::amount::{Msat, Sat};
 
 use super::*;
 
+mod lightning;
+
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -166,13 +168,13 @@ fn a_file_that_is_not_toml_names_the_line() {
 #[test]
 fn a_node_with_real_money_refuses_simulated_parts() {
     check_refused(
-        "[lightning]\nbackend = \"simulated\"",
+        "[lightning.backends.play]\nkind = \"simulated\"",
         &[],
-        &["`lightning.backend`", "network = \"simulated\""],
+        &["`lightning.backends.play.kind`", "network = \"simulated\""],
     );
     let play = Folder::with(&[(
         CONFIG_FILE,
-        "network = \"simulated\"\n[lightning]\nbackend = \"simulated\"",
+        "network = \"simulated\"\n[lightning.backends.play]\nkind = \"simulated\"",
     )]);
 
     assert!(play.load(&[]).is_ok());

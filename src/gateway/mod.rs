@@ -41,7 +41,7 @@ use crate::client::ClientError;
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::config::{AgentConfig, ConfigError, GatewayConfig, Network};
 use crate::lifecycle::Lifecycle;
-use crate::lightning::{LightningBackend, LightningError};
+use crate::lightning::{Lightning, LightningError};
 use crate::store::StoreError;
 use crate::store::ledger::Ledger;
 use crate::wallet::{MintKeys, WalletError, Wallets};
@@ -97,8 +97,8 @@ pub struct GatewayParts {
     pub ledger: Ledger,
     /// Takes and gives ecash.
     pub wallets: Wallets,
-    /// Makes invoices; without it nothing is sold over L402.
-    pub lightning: Option<Arc<dyn LightningBackend>>,
+    /// Makes invoices; without one that does, nothing is sold over L402.
+    pub lightning: Lightning,
     /// Signs macaroons; derived from the node's seed.
     pub secret: [u8; 32],
     /// Tells the time.
@@ -129,7 +129,7 @@ pub(crate) struct Core {
     upstreams: Arc<Upstreams>,
     ledger: Ledger,
     wallets: Wallets,
-    lightning: Option<Arc<dyn LightningBackend>>,
+    lightning: Lightning,
     clock: SharedClock,
     entropy: SharedEntropy,
     lifecycle: Lifecycle,

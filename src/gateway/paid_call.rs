@@ -107,7 +107,7 @@ impl Journal for Core {
             call_id: ordered_id(self.clock.now_millis(), self.entropy.as_ref()),
             lightning: self
                 .lightning
-                .as_ref()
+                .receiver()
                 .filter(|_| is_lightning)
                 .map_or_else(|| "none".to_owned(), |backend| backend.name().to_owned()),
             vault_cap: self.config.vault_cap,

@@ -265,7 +265,7 @@ impl Pricing for Core {
             },
             valid_secs: sold.valid_secs,
             invoice_expiry_secs: self.config.invoice_expiry_secs,
-            lightning: sells("l402") && self.lightning.is_some(),
+            lightning: sells("l402") && self.lightning.receiver().is_some(),
             ecash: sells("nut24")
                 .then(|| self.ecash_terms(&agent.name))
                 .flatten(),

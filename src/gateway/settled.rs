@@ -1,17 +1,29 @@
-//! Books what the Lightning backend says was paid.
+//! Books what the Lightning backends say was paid, each from where it was read last.
 
 use super::{Core, GatewayError};
+use crate::lightning::LightningBackend;
 use crate::store::ledger::receipts::Settled;
 
 /// How many invoices the backend returns at most: fewer means that the end was reached.
 const PAGE: usize = 1_000;
 
 impl Core {
-    /// Books every settled invoice once. Returns how many were new.
+    /// Books every settled invoice once. Returns how many were new. A backend that is
+    /// away does not keep the others from being read.
     pub(super) async fn sync_settled(&self) -> Result<u64, GatewayError> {
-        let Some(backend) = &self.lightning else {
-            return Ok(0);
-        };
+        let mut new = 0;
+        let mut away = None;
+        for backend in self.lightning.iter() {
+            match self.sync_backend(backend).await {
+                Ok(count) => new += count,
+                Err(GatewayError::Lightning(error)) => away = away.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        away.map_or(Ok(new), |error| Err(error.into()))
+    }
+
+    async fn sync_backend(&self, backend: &dyn LightningBackend) -> Result<u64, GatewayError> {
         let name = backend.name().to_owned();
         let mut new = 0;
         loop {

@@ -196,8 +196,7 @@ impl Core {
     }
 
     async fn ask(&self, hash: &PaymentHash) -> Result<InvoiceNews, NoNews> {
-        let backend = self.lightning.as_ref().ok_or(NoNews::Unknown)?;
-        let asked = tokio::time::timeout(ASK_PATIENCE, backend.invoice_state(hash)).await;
+        let asked = tokio::time::timeout(ASK_PATIENCE, self.lightning.invoice_state(hash)).await;
         match asked {
             Ok(Ok(InvoiceState::Open { expires_at })) => Ok(InvoiceNews::Waiting { expires_at }),
             Ok(Ok(InvoiceState::Settled { .. })) => Ok(InvoiceNews::Paid),

@@ -12,7 +12,7 @@ use crate::access::Access;
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::config::{AgentConfig, Config, ConfigError, Network, NodeSeed, RelayEntry};
 use crate::gateway::{Gateway, GatewayError};
-use crate::lightning::LightningBackend;
+use crate::lightning::Lightning;
 use crate::market::publisher::listing_of;
 use crate::market::{GiftWraps, Market, OwnAgent};
 use crate::relay::Relays;
@@ -73,8 +73,8 @@ pub struct Node {
     pub transfers: Transfers,
     /// The node as a relay.
     pub relay_endpoint: Arc<RelayEndpoint>,
-    /// Makes invoices.
-    pub lightning: Option<Arc<dyn LightningBackend>>,
+    /// Makes and pays invoices.
+    pub lightning: Lightning,
     /// Tells the time.
     pub clock: SharedClock,
     /// Makes ids.
@@ -144,7 +144,7 @@ impl Node {
         let mut listing = listing_of(agent, url, &mints, self.clock.now());
         // A listing promises only what a 402 of this node can ask for.
         listing.rails.retain(|rail| match rail.as_str() {
-            "l402" => self.lightning.is_some(),
+            "l402" => self.lightning.receiver().is_some(),
             _ => !mints.is_empty(),
         });
         Ok(OwnAgent {

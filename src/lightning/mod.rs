@@ -1,4 +1,4 @@
-//! Lightning: one trait, one file per backend.
+//! Lightning: one trait, one file per backend, and the set of those a node has.
 //!
 //! A backend never guesses. A payment it cannot vouch for is *pending* (it was
 //! handed over and is on its way) or *unknown* (it may have been); both block a
@@ -11,8 +11,13 @@ use async_trait::async_trait;
 use feria_paywall::amount::Msat;
 use feria_paywall::payment::{PaymentHash, Preimage};
 
+mod set;
 #[cfg(feature = "sandbox")]
 pub mod simulated;
+mod supervised;
+
+pub use set::{Lightning, NoSuchBackend};
+pub use supervised::BackendHealth;
 
 /// An invoice that a backend made.
 #[derive(Debug, Clone)]
@@ -129,6 +134,8 @@ pub trait LightningBackend: fmt::Debug + Send + Sync {
     /// Returns the state of a payment handed to [`Self::pay`] before.
     async fn payment_state(&self, hash: &PaymentHash) -> PaymentState;
 
-    /// Returns own invoices settled after `index`, oldest first, at most 1,000.
+    /// Returns own invoices settled after `index`, oldest first, at most 1,000. This
+    /// is the stream of settled invoices: whoever reads it keeps the last index, so
+    /// it goes on where it was after any interruption.
     async fn settled_since(&self, index: u64) -> Result<Vec<SettledInvoice>, LightningError>;
 }

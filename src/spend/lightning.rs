@@ -80,7 +80,7 @@ impl Spender {
         operation_id: &str,
     ) -> Paid {
         let parts = &self.inner.parts;
-        match (&candidate.offer, &parts.lightning) {
+        match (&candidate.offer, parts.lightning.find(&candidate.place)) {
             (Some(offer), _) => {
                 let wallet_id = &job.request.wallet_id;
                 let outcome = parts
@@ -100,7 +100,7 @@ impl Spender {
                 let patience = Duration::from_secs(parts.config.timeout_secs);
                 read_payment(backend.pay(&l402.bolt11, fee_limit, patience).await)
             }
-            (None, None) => Paid::No("no Lightning backend is set up".to_owned()),
+            (None, None) => Paid::No(format!("there is no Lightning backend {}", candidate.place)),
         }
     }
 
@@ -144,17 +144,16 @@ impl Spender {
 
     /// A melt is booked by the wallet, a payment of the backend here.
     fn backend_entry(&self, intent: &Intent, fee: Msat) -> Option<Entry> {
-        let parts = &self.inner.parts;
-        let backend = parts
-            .lightning
-            .as_ref()
+        let backend = intent
+            .mint
+            .as_deref()
             .filter(|_| intent.way == Some(Way::Backend))?;
         Some(
-            Entry::new(EntryKind::Pay, &intent.id, parts.clock.now())
+            Entry::new(EntryKind::Pay, &intent.id, self.inner.parts.clock.now())
                 .debit(Account::expense(&intent.wallet_id), intent.price)
                 .debit(Account::fees("lightning"), fee)
                 .credit(
-                    Account::lightning(backend.name()),
+                    Account::lightning(backend),
                     intent.price.saturating_add(fee),
                 ),
         )
@@ -170,10 +169,18 @@ impl Spender {
             (Some(operation_id), _) if intent.way == Some(Way::Melt) => {
                 read_melt(parts.wallets.melt_state(operation_id).await)
             }
-            (_, Some(hash)) => match &parts.lightning {
-                Some(backend) => read_payment(backend.payment_state(&PaymentHash::new(hash)).await),
-                None => Paid::Unknown("the Lightning backend is not set up any more".to_owned()),
-            },
+            (_, Some(hash)) => {
+                let name = intent.mint.as_deref().unwrap_or_default();
+                match parts.lightning.find(name) {
+                    Some(backend) => {
+                        read_payment(backend.payment_state(&PaymentHash::new(hash)).await)
+                    }
+                    None => Paid::Unknown(format!(
+                        "the Lightning backend {name} is not set up any more: \
+                         only it can tell what became of the payment"
+                    )),
+                }
+            }
             _ => Paid::No("interrupted before paying".to_owned()),
         };
         match self.conclude(intent, paid).await {

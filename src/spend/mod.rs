@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::config::SpendConfig;
-use crate::lightning::LightningBackend;
+use crate::lightning::Lightning;
 use crate::store::index::Index;
 use crate::store::ledger::Ledger;
 use crate::wallet::Wallets;
@@ -74,7 +74,7 @@ pub struct SpendParts {
     /// Knows the signed prices.
     pub index: Index,
     /// Pays invoices that no mint can.
-    pub lightning: Option<Arc<dyn LightningBackend>>,
+    pub lightning: Lightning,
     /// Tells the time.
     pub clock: SharedClock,
     /// Makes ids.

@@ -107,7 +107,7 @@ impl Spender {
                 Err(error) => closed(Way::Melt, &holding.mint, price, error.to_string()),
             });
         }
-        if let Some(backend) = &self.inner.parts.lightning {
+        for backend in self.inner.parts.lightning.payers() {
             let excluded = self.backend_exclusion(job);
             candidates.push(Candidate {
                 way: Way::Backend,

@@ -43,7 +43,7 @@ impl Running {
             seed: seed.clone(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SeededEntropy::new(1)),
-            lightning: None,
+            lightning: Vec::new(),
             lifecycle: Lifecycle::default(),
         };
         let app = App::build(config, parts).await.unwrap();

@@ -17,7 +17,7 @@ fn command(data_dir: &Path) -> Command {
         .env_clear()
         .env("FERIA_PUBLIC__LISTEN", "127.0.0.1:0")
         .env("FERIA_ADMIN__LISTEN", "127.0.0.1:0")
-        .env("FERIA_LIGHTNING__BACKEND", "simulated")
+        .env("FERIA_LIGHTNING__BACKENDS__NODE__KIND", "simulated")
         .arg("--data-dir")
         .arg(data_dir)
         .stdin(Stdio::null());

@@ -55,7 +55,7 @@ impl Site {
             seed: NodeSeed::from_bytes([7; 64]),
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(1)),
-            lightning: Some(Arc::new(SimulatedBackend::new(network.clone(), "seller"))),
+            lightning: vec![Arc::new(SimulatedBackend::new(network.clone(), "seller"))],
             lifecycle: Lifecycle::default(),
         };
         let app = App::build(config, parts).await.unwrap();

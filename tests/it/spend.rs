@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, Request, Response, StatusCode};
 use feria::clock::{SeededEntropy, SharedClock, SharedEntropy, SystemClock};
 use feria::config::SpendConfig;
 use feria::lifecycle::Lifecycle;
+use feria::lightning::Lightning;
 use feria::lightning::simulated::{Behaviour, Resolution, SimulatedNetwork};
 use feria::sandbox::mint::{SandboxMint, SandboxMintConfig};
 use feria::spend::{FetchRequest, LockPolicy, Rail, Refusal, SpendError, SpendParts, Spender};
@@ -202,7 +203,7 @@ fn spender(
         ledger: ledger.clone(),
         wallets: wallets.clone(),
         index: Index::in_memory().unwrap(),
-        lightning: None,
+        lightning: Lightning::default(),
         clock: Arc::clone(clock),
         entropy,
     })

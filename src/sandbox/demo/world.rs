@@ -297,7 +297,10 @@ async fn start_node(
             seed,
             clock: Arc::clone(clock) as SharedClock,
             entropy: Arc::new(SystemEntropy),
-            lightning: backend.map(|backend| Arc::new(backend) as _),
+            lightning: backend
+                .into_iter()
+                .map(|backend| Arc::new(backend) as _)
+                .collect(),
             lifecycle: Lifecycle::default(),
         },
     )

@@ -91,6 +91,10 @@ const STEPS: &[Step] = &[
         name: "0007_vault_totals",
         sql: include_str!("../migrations/ledger/0007_vault_totals.sql"),
     },
+    Step {
+        name: "0008_receipt_backend",
+        sql: include_str!("../migrations/ledger/0008_receipt_backend.sql"),
+    },
 ];
 
 /// How long a statement waits for another process that holds the file.

@@ -2,8 +2,9 @@
 //!
 //! An unpaid challenge keeps no row, so the settled stream of a backend does not
 //! say which agent was paid. Its news is booked to `income:unclaimed` and moves
-//! to the agent at the first claim. A claim that comes first books the price, and
-//! the stream corrects it to what arrived.
+//! to the agent at the first claim. A claim that comes first books the price, to the
+//! backend that makes invoices now; the stream corrects both to what arrived where:
+//! the invoice may be of a backend that made them before.
 
 use feria_paywall::amount::Msat;
 use feria_paywall::payment::PaymentHash;
@@ -64,15 +65,27 @@ impl Ledger {
     }
 }
 
-type Receipt = (Option<String>, u64, bool);
+struct Receipt {
+    agent: Option<String>,
+    booked: Msat,
+    is_settled: bool,
+    /// `None` in rows of an older program.
+    backend: Option<String>,
+}
 
 fn find(transaction: &Transaction<'_>, hash: &PaymentHash) -> Result<Option<Receipt>, StoreError> {
     Ok(transaction
         .prepare_cached(
-            "SELECT agent, booked_msat, is_settled FROM lightning_receipts WHERE payment_hash = ?1",
+            "SELECT agent, booked_msat, is_settled, backend FROM lightning_receipts
+             WHERE payment_hash = ?1",
         )?
         .query_row([hash.as_bytes()], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            Ok(Receipt {
+                agent: row.get(0)?,
+                booked: Msat::new(row.get(1)?),
+                is_settled: row.get(2)?,
+                backend: row.get(3)?,
+            })
         })
         .optional()?)
 }
@@ -87,20 +100,20 @@ pub(super) fn book_claim(
     now: u64,
 ) -> Result<(), StoreError> {
     match find(transaction, hash)? {
-        Some((Some(_), ..)) => Ok(()),
-        Some((None, booked_msat, _)) => {
+        Some(Receipt { agent: Some(_), .. }) => Ok(()),
+        Some(Receipt { booked, .. }) => {
             transaction.execute(
                 "UPDATE lightning_receipts SET agent = ?2 WHERE payment_hash = ?1",
                 params![hash.as_bytes(), agent],
             )?;
             Entry::new(EntryKind::Earn, hash.to_string(), now)
                 .memo("first use of a payment")
-                .debit(Account::income(UNCLAIMED), Msat::new(booked_msat))
-                .credit(Account::income(agent), Msat::new(booked_msat))
+                .debit(Account::income(UNCLAIMED), booked)
+                .credit(Account::income(agent), booked)
                 .post(transaction)
         }
         None => {
-            insert(transaction, hash, Some(agent), price, false, now)?;
+            insert(transaction, hash, (Some(agent), backend), price, false, now)?;
             Entry::new(EntryKind::Earn, hash.to_string(), now)
                 .memo("Lightning payment, seen at its first use")
                 .debit(Account::lightning(backend), price)
@@ -120,16 +133,27 @@ fn book_settled(
     let entry =
         Entry::new(EntryKind::Earn, hash.to_string(), now).memo("Lightning payment settled");
     match find(transaction, hash)? {
-        Some((.., true)) => Ok(false),
-        Some((agent, booked_msat, false)) => {
+        Some(known) if known.is_settled => Ok(false),
+        Some(known) => {
             transaction.execute(
-                "UPDATE lightning_receipts SET booked_msat = ?2, is_settled = 1 WHERE payment_hash = ?1",
-                params![hash.as_bytes(), amount.as_u64()],
+                "UPDATE lightning_receipts SET booked_msat = ?2, is_settled = 1, backend = ?3
+                 WHERE payment_hash = ?1",
+                params![hash.as_bytes(), amount.as_u64(), backend],
             )?;
-            let booked = Msat::new(booked_msat);
-            let agent = agent.as_deref().unwrap_or(UNCLAIMED);
-            let (more, less) = (amount.saturating_sub(booked), booked.saturating_sub(amount));
+            let agent = known.agent.as_deref().unwrap_or(UNCLAIMED);
+            let assumed = known.backend.as_deref().unwrap_or(backend);
+            let (more, less) = (
+                amount.saturating_sub(known.booked),
+                known.booked.saturating_sub(amount),
+            );
+            let moved = if assumed == backend {
+                Msat::ZERO
+            } else {
+                known.booked
+            };
             entry
+                .debit(Account::lightning(backend), moved)
+                .credit(Account::lightning(assumed), moved)
                 .debit(Account::lightning(backend), more)
                 .credit(Account::income(agent), more)
                 .debit(Account::income(agent), less)
@@ -138,7 +162,7 @@ fn book_settled(
             Ok(true)
         }
         None => {
-            insert(transaction, hash, None, amount, true, now)?;
+            insert(transaction, hash, (None, backend), amount, true, now)?;
             entry
                 .debit(Account::lightning(backend), amount)
                 .credit(Account::income(UNCLAIMED), amount)
@@ -151,16 +175,59 @@ fn book_settled(
 fn insert(
     transaction: &Transaction<'_>,
     hash: &PaymentHash,
-    agent: Option<&str>,
+    (agent, backend): (Option<&str>, &str),
     booked: Msat,
     is_settled: bool,
     now: u64,
 ) -> Result<(), StoreError> {
     transaction
         .prepare_cached(
-            "INSERT INTO lightning_receipts (payment_hash, agent, booked_msat, is_settled, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO lightning_receipts
+                 (payment_hash, agent, booked_msat, is_settled, created_at, backend)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
-        .execute(params![hash.as_bytes(), agent, booked.as_u64(), is_settled, now])?;
+        .execute(params![
+            hash.as_bytes(),
+            agent,
+            booked.as_u64(),
+            is_settled,
+            now,
+            backend
+        ])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_invoice_of_an_earlier_backend_is_moved_to_its_account() {
+        let ledger = Ledger::in_memory().unwrap();
+        let hash = PaymentHash::new([1; 32]);
+        let claim = move |transaction: &Transaction<'_>| {
+            book_claim(transaction, &hash, "a", Msat::new(21_000), "new", 5)
+        };
+        ledger.write("claim", claim).await.unwrap();
+        let settled = vec![Settled {
+            index: 1,
+            payment_hash: hash,
+            amount: Msat::new(22_000),
+        }];
+
+        for _ in 0..2 {
+            let settled = settled.clone();
+            ledger
+                .book_settled("old".to_owned(), settled, 6)
+                .await
+                .unwrap();
+        }
+
+        let audit = ledger.audit().await.unwrap();
+        let msat = |account: Account| audit.balances.get(account.as_str()).copied();
+        assert_eq!(msat(Account::lightning("new")), Some(0));
+        assert_eq!(msat(Account::lightning("old")), Some(22_000));
+        assert_eq!(msat(Account::income("a")), Some(-22_000));
+        assert!(audit.is_clean());
+    }
 }

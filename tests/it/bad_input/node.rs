@@ -73,7 +73,7 @@ impl Node {
             .args(["--json", "up"])
             .env("FERIA_PUBLIC__LISTEN", "127.0.0.1:0")
             .env("FERIA_ADMIN__LISTEN", "127.0.0.1:0")
-            .env("FERIA_LIGHTNING__BACKEND", "simulated")
+            .env("FERIA_LIGHTNING__BACKENDS__NODE__KIND", "simulated")
             .env(
                 "FERIA_GATEWAY__CHALLENGES_PER_MINUTE",
                 challenges_per_minute.to_string(),

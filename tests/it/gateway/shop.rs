@@ -10,7 +10,7 @@ use feria::config::{AgentConfig, GatewayConfig, Network};
 use feria::gateway::{Body, ClientAddr, Gateway, GatewayParts};
 use feria::lifecycle::Lifecycle;
 use feria::lightning::simulated::{SimulatedBackend, SimulatedNetwork};
-use feria::lightning::{LightningBackend, PaymentState};
+use feria::lightning::{Lightning, LightningBackend, PaymentState};
 use feria::sandbox::mint::{SandboxMint, SandboxMintConfig};
 use feria::store::ledger::{Account, EntryKind, Ledger};
 use feria::wallet::{Lock, MintTrust, ReceiveRequest, SendRequest, TREASURY, Wallets};
@@ -173,10 +173,10 @@ impl Shop {
             data_dir: std::path::PathBuf::new(),
             ledger: ledger.clone(),
             wallets: seller.clone(),
-            lightning: Some((setup.lightning)(SimulatedBackend::new(
-                network.clone(),
-                "seller",
-            ))),
+            lightning: Lightning::single(
+                (setup.lightning)(SimulatedBackend::new(network.clone(), "seller")),
+                clock.clone(),
+            ),
             secret: [7; 32],
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy),

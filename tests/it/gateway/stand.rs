@@ -163,7 +163,7 @@ impl Stand {
             seed: NodeSeed::from_bytes([7; 64]),
             clock,
             entropy: Arc::new(SystemEntropy),
-            lightning: Some(Arc::new(SimulatedBackend::new(network.clone(), "seller"))),
+            lightning: vec![Arc::new(SimulatedBackend::new(network.clone(), "seller"))],
             lifecycle: Lifecycle::default(),
         };
         let app = App::build(config, parts).await.unwrap();

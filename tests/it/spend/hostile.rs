@@ -288,7 +288,7 @@ async fn a_402_above_the_signed_listing_is_refused() {
         ledger: market.ledger.clone(),
         wallets: market.wallets.clone(),
         index,
-        lightning: None,
+        lightning: Lightning::default(),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SeededEntropy::new(8)),
     })

@@ -15,7 +15,8 @@ use feria::config::{GatewayConfig, Network};
 use feria::gateway::{Gateway, GatewayParts};
 use feria::lifecycle::Lifecycle;
 use feria::lightning::{
-    Invoice, InvoiceState, LightningBackend, LightningError, PaymentState, SettledInvoice,
+    Invoice, InvoiceState, Lightning, LightningBackend, LightningError, PaymentState,
+    SettledInvoice,
 };
 use feria::store::ledger::{Account, Ledger};
 use feria::wallet::{MintTrust, TREASURY, Wallets};
@@ -81,10 +82,13 @@ async fn start(folder: PathBuf) -> String {
         agents: vec![shop::agent(&told(UPSTREAM), 1, &["l402", "nut24"])],
         ledger: ledger.clone(),
         wallets: wallets.clone(),
-        lightning: Some(Arc::new(ParentLightning {
-            http: http_client(Duration::from_secs(10)).unwrap(),
-            url: told(LIGHTNING),
-        })),
+        lightning: Lightning::single(
+            Arc::new(ParentLightning {
+                http: http_client(Duration::from_secs(10)).unwrap(),
+                url: told(LIGHTNING),
+            }),
+            clock.clone(),
+        ),
         secret: [7; 32],
         clock,
         entropy: Arc::new(SystemEntropy),

@@ -123,7 +123,7 @@ pub(in crate::http::admin) async fn invoice(
     if amount == Sat::ZERO {
         return Err(Problem::bad_request("`amount_sat` is above 0"));
     }
-    if let Some(lightning) = &node.lightning {
+    if let Some(lightning) = node.lightning.receiver() {
         let expiry = Duration::from_secs(node.config.gateway.invoice_expiry_secs);
         let invoice = lightning
             .create_invoice(amount.to_msat(), &new.description, expiry)

@@ -29,7 +29,7 @@ pub(in crate::http::admin) async fn status(caller: Caller) -> Answer<Value> {
         "listings_indexed": node.index.count_listings(node.clock.now()).await?,
         "relays": node.relays.health(),
         "mints": mints,
-        "lightning": node.lightning.as_ref().map(|backend| backend.name().to_owned()),
+        "lightning": node.lightning.health(),
         "held_msat": audit.class_msat("assets"),
         "earned_msat": -audit.class_msat("income"),
         "spent_msat": audit.class_msat("expense"),
