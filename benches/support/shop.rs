@@ -124,8 +124,8 @@ impl Shop {
         })
     }
 
-    /// Returns a paid credential for `agent` that is good for `uses` calls, as the
-    /// value of `Authorization`. Its macaroon is what a 402 of this node hands out.
+    /// Returns a paid credential for `agent` that is good for `uses` calls, 0 for any
+    /// number, as the value of `Authorization`. Its macaroon is what a 402 of this node hands out.
     pub(crate) fn credential(&self, agent: &str, uses: u32) -> anyhow::Result<HeaderValue> {
         let (mut preimage, mut token_id) = ([0; 32], [0; 32]);
         SystemEntropy.fill(&mut preimage);

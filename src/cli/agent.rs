@@ -59,7 +59,8 @@ pub(super) struct Add {
     /// How it may be paid; may be repeated [default: both].
     #[arg(long = "rail", value_name = "RAIL", value_parser = ["l402", "nut24"])]
     rails: Vec<String>,
-    /// Calls that one Lightning payment buys.
+    /// Calls that one Lightning payment buys; 0 is any number within an hour, or the
+    /// file's `valid_secs`.
     #[arg(long)]
     uses: Option<u32>,
     /// Replace an agent of this name.

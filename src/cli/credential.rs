@@ -63,7 +63,7 @@ fn listed(page: &Value) -> String {
         let left = match (row["uses_left"].as_u64(), amount("balance_left_msat")) {
             (Some(uses), _) => format!("{uses} of {} calls", row["uses_bought"]),
             (None, Some(balance)) => balance.to_string(),
-            (None, None) => String::new(),
+            (None, None) => "any number of calls".to_owned(),
         };
         row["paid"] = json!(amount("paid_msat").unwrap_or_default().to_string());
         row["left"] = json!(left);

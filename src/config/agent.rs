@@ -46,7 +46,8 @@ pub struct AgentConfig {
     /// How it may be paid: `l402`, `nut24`. Default both.
     #[serde(default = "default_rails")]
     pub rails: Vec<String>,
-    /// Calls that one Lightning payment buys. Default 1.
+    /// Calls that one Lightning payment buys; 0 is any number within `valid_secs`.
+    /// Default 1.
     #[serde(default = "default_uses")]
     pub uses: u32,
     /// How long an L402 credential is good, in seconds. Default 3600.

@@ -44,7 +44,8 @@ pub struct RouteConfig {
     /// The capability sold, one word; two prices need two. Default the agent's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability: Option<String>,
-    /// Calls that one Lightning payment buys. Default the agent's.
+    /// Calls that one Lightning payment buys; 0 is any number within `valid_secs`.
+    /// Default the agent's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<u32>,
     /// How long an L402 credential is good, in seconds. Default the agent's.
@@ -98,7 +99,7 @@ pub struct RouteTerms {
     pub price: Msat,
     /// What a credential is good for.
     pub capability: String,
-    /// Calls that one Lightning payment buys.
+    /// Calls that one Lightning payment buys; 0 is any number within `valid_secs`.
     pub uses: u32,
     /// How long a credential is good, in seconds.
     pub valid_secs: u64,
@@ -253,9 +254,9 @@ impl RouteTerms {
             let reason = "a metered payment buys what its deposit covers: leave uses out";
             return Err((key("uses", "routes.uses"), reason.to_owned()));
         }
-        if self.uses == 0 || self.valid_secs == 0 {
-            let reason = "uses and valid_secs are above 0".to_owned();
-            return Err((key("uses", "routes.uses"), reason));
+        if self.valid_secs == 0 {
+            let reason = "valid_secs is above 0".to_owned();
+            return Err((key("valid_secs", "routes.valid_secs"), reason));
         }
         if self.trial_window_secs == 0 || self.trial_window_secs > MAX_TRIAL_WINDOW_SECS {
             let reason = format!("write 1 to {MAX_TRIAL_WINDOW_SECS} seconds");

@@ -404,7 +404,7 @@ fn a_route_at_fault_is_named_with_its_key() {
         ),
         (
             "[[routes]]\npath = \"/b\"\nvalid_secs = 0",
-            &["`routes.uses`"],
+            &["`routes.valid_secs`"],
         ),
         ("pricer = { url = \"h\" }", &["`pricer`", "http://"]),
         (

@@ -29,6 +29,8 @@ impl Gateway {
     /// When the ledger cannot be written.
     pub async fn revoke_credential(&self, token_id: [u8; 32]) -> Result<u64, GatewayError> {
         let now = self.core.now();
-        Ok(self.core.ledger.revoke_credential(token_id, now).await?)
+        let revoked_at = self.core.ledger.revoke_credential(token_id, now).await?;
+        self.core.passes.close_all();
+        Ok(revoked_at)
     }
 }

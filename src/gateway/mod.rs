@@ -11,6 +11,7 @@
 //! | `pricer` | what it costs, where somebody else is asked |
 //! | `charge` | how invoices are made and tokens swapped |
 //! | `credentials` | which credentials were used, and withdrawing them |
+//! | `passes` | which calls need no claim of their own |
 //! | `paid_call` | the states of a call, and what a restart does with them |
 //! | `forward` | how a call reaches the upstream |
 //! | `refund` | how value goes back |
@@ -53,6 +54,7 @@ mod credentials;
 mod forward;
 mod page;
 mod paid_call;
+mod passes;
 mod pricer;
 mod redeemer;
 mod refund;
@@ -141,6 +143,7 @@ pub(crate) struct Core {
     /// As many turns as there are cores, for what takes milliseconds of computing.
     computing: Arc<tokio::sync::Semaphore>,
     watchers: watch::Watchers,
+    passes: passes::Passes,
     /// Held while batches are redeemed.
     redeem_turn: tokio::sync::Mutex<()>,
     /// Ends of calls that the ledger did not take.
@@ -240,6 +243,7 @@ impl Gateway {
             redeem_wanted: tokio::sync::Notify::new(),
             computing: Arc::new(tokio::sync::Semaphore::new(cores())),
             watchers: watch::Watchers::default(),
+            passes: passes::Passes::default(),
             redeem_turn: tokio::sync::Mutex::default(),
             undecided: Mutex::default(),
         });

@@ -104,7 +104,7 @@ impl QrPage {
             description: terms.description.clone(),
             price: terms.price.to_string(),
             bought: terms.bought_by_lightning(),
-            buys_more: terms.uses > 1 || terms.metered.is_some(),
+            buys_more: terms.counted_uses() != Some(1),
             valid: span(terms.valid_secs),
             lightning: view.offers.invoice.as_ref().map(|invoice| Way {
                 // Upper case makes a smaller code.

@@ -26,6 +26,9 @@
 //!
 //! An end that the ledger does not take is written as soon as it does; see `undecided`.
 //!
+//! A credential that bought time is claimed at its first call alone; those that follow
+//! take nothing, so there is nothing to decide about them ([`super::passes`]).
+//!
 //! Released means: for L402 the use is given back; an offline token pays for the
 //! retry; a swapped one is owed, and a refund is handed out with the answer.
 
@@ -37,6 +40,7 @@ use feria_paywall::journal::{
     RequestKey, StoredResponse,
 };
 
+use super::passes;
 use super::undecided::End;
 use super::{Core, GatewayError};
 use crate::clock::ordered_id;
@@ -120,6 +124,7 @@ impl Journal for Core {
             Payment::Swapped(token) => Some(token.key()),
             Payment::L402 { .. } | Payment::Mpp { .. } | Payment::Offline(_) => None,
         };
+        let bought_time = passes::key_of(&claim.payment).map(|key| (key, self.passes.epoch()));
         let claimed = self.ledger.claim_call(claim, rules).await;
         let claimed = claimed.map_err(|error| {
             if let Some(token) = swapped {
@@ -127,11 +132,18 @@ impl Journal for Core {
             }
             fault(error)
         })?;
-        if matches!(claimed, Claimed::New { .. }) {
+        if let Claimed::New { call, .. } = &claimed {
             self.note_accepted(offline_sat);
+            if let Some((key, epoch)) = bought_time {
+                self.passes.open(key, call, epoch);
+            }
             crash::point("gateway.after_claim");
         }
         Ok(claimed)
+    }
+
+    fn find_open(&self, payment: &Payment) -> Option<CallId> {
+        self.passes.find(payment)
     }
 
     async fn commit(

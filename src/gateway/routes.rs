@@ -253,7 +253,7 @@ impl Pricing for Core {
                 calls: sold.trial_calls,
                 window_secs: sold.trial_window_secs,
             }),
-            uses: sold.uses.max(1),
+            uses: sold.uses,
             metered: (sold.metered_deposit > Msat::ZERO).then(|| Metered {
                 deposit: sold.metered_deposit,
                 cost_header: route.cost_header.clone(),

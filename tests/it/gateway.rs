@@ -31,6 +31,7 @@ mod soaks;
 #[path = "../support/stall.rs"]
 mod stall;
 mod stand;
+mod time;
 mod unpaid;
 mod vault;
 mod websocket;

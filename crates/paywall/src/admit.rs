@@ -24,6 +24,15 @@ use crate::verdict::{Reason, Refusal, Unavailable};
 
 /// Longest `Idempotency-Key` that is looked at, in bytes.
 const MAX_KEY_BYTES: usize = 255;
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The Lightning credential that a request presents, checked but not claimed.
+pub(crate) enum Presented {
+    /// None of L402.
+    None,
+    Malformed,
+    Lightning(Result<(Payment, Msat), Rejected>),
+}
 
 /// A request that is let through.
 pub(crate) enum Admission {
@@ -33,31 +42,52 @@ pub(crate) enum Admission {
     Replay(Box<Found>),
 }
 
+/// Reads and checks the L402 credential of a request.
+pub(crate) fn present(shared: &Shared, terms: &Terms, parts: &Parts) -> Presented {
+    match parse_authorization(&parts.headers) {
+        Authorization::Malformed(_) => Presented::Malformed,
+        Authorization::L402 {
+            macaroons,
+            preimage,
+        } => Presented::Lightning(verify(shared, terms, parts, &macaroons, &preimage)),
+        Authorization::None | Authorization::Cashu(_) => Presented::None,
+    }
+}
+
+/// Returns the call that the time a request's credential bought was claimed for, if
+/// the journal knows it: nothing is left to claim then. Who names his request wants
+/// it served once, and that takes a claim.
+pub(crate) fn open_time(shared: &Shared, parts: &Parts, presented: &Presented) -> Option<CallId> {
+    match presented {
+        Presented::Lightning(Ok((payment @ Payment::L402 { limits, .. }, _)))
+            if limits.is_empty() && !parts.headers.contains_key(IDEMPOTENCY_KEY) =>
+        {
+            shared.journal.find_open(payment)
+        }
+        _ => None,
+    }
+}
+
 /// Checks the payment of a request and claims it. For ecash the price in `terms`
 /// becomes the one that its payer was told.
 pub(crate) async fn admit(
     shared: &Shared,
     terms: &mut Terms,
     parts: &Parts,
+    presented: Presented,
 ) -> Result<Admission, Refusal> {
     let request = request_key(parts);
-    let refusal = match parse_authorization(&parts.headers) {
-        Authorization::Malformed(_) => {
+    let refusal = match presented {
+        Presented::Malformed => {
             return Err(Refusal::BadCredential("The credential cannot be read."));
         }
-        Authorization::L402 {
-            macaroons,
-            preimage,
-        } => {
-            let verified = verify(shared, terms, parts, &macaroons, &preimage);
+        Presented::Lightning(verified) => {
             match lightning(shared, terms, &request, verified).await {
                 Err(refusal @ Refusal::PaymentRequired(_)) => refusal,
                 decided => return decided,
             }
         }
-        Authorization::None | Authorization::Cashu(_) => {
-            Refusal::PaymentRequired(Reason::NoCredential)
-        }
+        Presented::None => Refusal::PaymentRequired(Reason::NoCredential),
     };
     let refusal = match payment(shared, terms, &request, parts).await {
         None => refusal,
@@ -174,7 +204,7 @@ async fn payment(
 }
 
 /// A credential that pays for nothing now.
-struct Rejected {
+pub(crate) struct Rejected {
     refusal: Refusal,
     /// The payment of one that did, and is merely too old.
     expired: Option<PaymentHash>,
@@ -383,7 +413,7 @@ pub(crate) fn request_digest(parts: &Parts) -> [u8; 32] {
 fn request_key(parts: &Parts) -> RequestKey {
     let idempotency_key = parts
         .headers
-        .get("idempotency-key")
+        .get(IDEMPOTENCY_KEY)
         .filter(|key| key.len() <= MAX_KEY_BYTES)
         .and_then(|key| key.to_str().ok())
         .map(ToOwned::to_owned);

@@ -282,7 +282,7 @@ fn problem(view: &ChallengeView<'_>) -> serde_json::Value {
         "price_msat": terms.price.as_u64(),
         "terms": {
             "description": terms.description,
-            "uses": terms.metered.is_none().then_some(terms.uses),
+            "uses": terms.counted_uses(),
             "balance_msat": terms.metered.as_ref().map(|_| terms.invoice_amount().as_u64()),
             "valid_until": terms.valid_until(view.now),
             "refund": refund_rule(),

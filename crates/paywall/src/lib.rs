@@ -128,6 +128,7 @@ pub mod amount;
 pub mod challenge;
 #[cfg(feature = "cashu")]
 pub mod ecash;
+mod failed;
 pub mod fault;
 pub mod journal;
 pub mod l402;

@@ -104,7 +104,7 @@ async fn l402(shared: &Shared, terms: &Terms, invoices: &dyn InvoiceMaker) -> Op
 /// offered: its payment opens one call, so it is not where the same money buys more.
 fn mpp(shared: &Shared, terms: &Terms, parts: &Parts, challenge: &Remembered) -> Option<String> {
     let issuer = shared.mpp.as_ref()?;
-    if terms.uses > 1 || terms.metered.is_some() {
+    if terms.counted_uses() != Some(1) {
         return None;
     }
     let invoice = ChallengeInvoice {
@@ -149,7 +149,7 @@ fn issue(shared: &Shared, terms: &Terms, invoice: &ChallengeInvoice) -> Result<S
         service: terms.service.clone(),
         capability: terms.capability.clone(),
         valid_until: Some(terms.valid_until(shared.now())),
-        uses: terms.metered.is_none().then_some(terms.uses.max(1)),
+        uses: terms.metered.is_none().then_some(terms.uses),
         price: Some(terms.price),
         balance: terms.metered.as_ref().map(|_| terms.invoice_amount()),
         path_prefix: None,

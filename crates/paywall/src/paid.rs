@@ -18,18 +18,15 @@ use http::header::{ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_LENGTH}
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
-use serde_json::json;
 
 use crate::amount::Msat;
 use crate::capture::{BodyHash, Ending, ReadFault, Watch, hashed, read_all, watched};
 use crate::challenge::{
-    BALANCE_MSAT, COST_MSAT, EXPOSED, PAYMENT_RECEIPT, SETTLEMENT, USES_REMAINING, X_CASHU, answer,
+    BALANCE_MSAT, COST_MSAT, EXPOSED, PAYMENT_RECEIPT, SETTLEMENT, USES_REMAINING, X_CASHU,
     remove_own,
 };
-use crate::fault::ServiceFault;
-use crate::journal::{
-    CallId, Delivered, JournalError, PayOut, PaymentKey, RequestKey, StoredResponse,
-};
+use crate::failed::{Failure, fail, failure_of, hand_out, nothing_taken, release};
+use crate::journal::{CallId, Delivered, PayOut, PaymentKey, RequestKey, StoredResponse};
 use crate::l402::Remaining;
 use crate::layer::Shared;
 use crate::price::CommitAt;
@@ -55,15 +52,6 @@ pub(crate) struct OpenCall {
     pub(crate) request: RequestKey,
     /// The token turned out to be worth less than the price: serve nothing, give it back.
     pub(crate) is_underpaid: bool,
-}
-
-/// Why a paid call was not delivered.
-#[derive(Debug, Clone, Copy)]
-enum Failure {
-    Upstream(Option<StatusCode>),
-    /// The service said what went wrong.
-    Fault(ServiceFault),
-    Underpaid,
 }
 
 impl OpenCall {
@@ -105,15 +93,28 @@ pub(crate) async fn run(
     }
 }
 
-/// Returns why the head of a response says that nothing was delivered.
-fn failure_of(response: &Response<Body>) -> Option<Failure> {
-    let status = response.status();
-    match response.extensions().get::<ServiceFault>() {
-        Some(fault) => Some(Failure::Fault(*fault)),
-        None => status
-            .is_server_error()
-            .then_some(Failure::Upstream(Some(status))),
-    }
+/// Serves a call within time that was bought and claimed by `opened`. Nothing is kept
+/// and nothing decided: whatever fails, the same credential pays for the repeat.
+pub(crate) async fn run_in_open_time(
+    forward: Forward,
+    opened: CallId,
+    request: Request<Body>,
+) -> Response<Body> {
+    let failure = match AssertUnwindSafe(forward(request)).catch_unwind().await {
+        Ok(Ok(mut response)) => match failure_of(&response) {
+            None => {
+                mark(response.headers_mut(), &opened, &Remaining::default());
+                response.extensions_mut().insert(Outcome::Paid {
+                    call: opened,
+                    rail: "l402",
+                });
+                return response;
+            }
+            Some(failure) => failure,
+        },
+        Ok(Err(_)) | Err(_) => Failure::Upstream(None),
+    };
+    nothing_taken(opened, failure)
 }
 
 /// Commits `call`, now or at the end of its answer, and hands its response out.
@@ -251,15 +252,6 @@ async fn commit(shared: &Shared, call: &OpenCall, delivered: Delivered) -> Optio
     }
 }
 
-/// Gives the payment of `call` back. Returns what is to be handed out for it.
-async fn release(shared: &Shared, call: &OpenCall) -> Result<Option<PayOut>, JournalError> {
-    let released = shared.journal.release(&call.id).await;
-    if let Err(error) = &released {
-        tracing::error!(call.id = %call.id, %error, "A failed call was not released");
-    }
-    released
-}
-
 impl OpenCall {
     /// Adds what a metered call cost less than its price to what is left.
     fn give_back(&mut self, cost: Option<Msat>) {
@@ -301,7 +293,7 @@ fn say_cost(headers: &mut HeaderMap, call: &OpenCall, cost: Option<Msat>) {
 }
 
 /// Names the payment; what the service itself said about it is taken out.
-fn say_receipt(headers: &mut HeaderMap, receipt: &str) {
+pub(crate) fn say_receipt(headers: &mut HeaderMap, receipt: &str) {
     headers.remove(PAYMENT_RECEIPT);
     if let Ok(receipt) = HeaderValue::from_str(receipt) {
         headers.insert(PAYMENT_RECEIPT, receipt);
@@ -309,7 +301,7 @@ fn say_receipt(headers: &mut HeaderMap, receipt: &str) {
 }
 
 /// Tells the payer of ecash how his token was taken.
-fn say_settlement(headers: &mut HeaderMap, rail: &str) {
+pub(crate) fn say_settlement(headers: &mut HeaderMap, rail: &str) {
     let how = match rail {
         "nut24-offline" => "offline",
         "nut24-swap" => "swap",
@@ -380,113 +372,4 @@ fn keep_while_streaming(
         }),
         Box::new(move |task| world.spawn(task)),
     )
-}
-
-/// Where the payment of a failed call is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// In the answer.
-    Refunded,
-    /// With the seller, who owes it.
-    Owed,
-    /// The same credential or token pays for the retry.
-    GivenBack,
-    /// Claimed as it was: the journal did not take the end of the call.
-    Undecided,
-}
-
-/// Gives the payment of `call` back and says so.
-async fn fail(shared: &Shared, call: &OpenCall, failure: Failure) -> Response<Body> {
-    let (fate, refund) = match release(shared, call).await {
-        Ok(None) => (Fate::GivenBack, None),
-        Ok(Some(owed)) => match hand_out(shared, &call.id, &owed).await {
-            Some(refund) => (Fate::Refunded, Some(refund)),
-            None => (Fate::Owed, None),
-        },
-        Err(_) => (Fate::Undecided, None),
-    };
-    let is_refunded = fate == Fate::Refunded;
-    let (status, document) = describe(call, failure, fate);
-    let mut response = answer(status, "application/problem+json", document.to_string());
-    // MPP has receipts for what was delivered only; the body names the call.
-    if call.rail != "mpp" {
-        say_receipt(response.headers_mut(), &call.receipt);
-    }
-    say_settlement(response.headers_mut(), call.rail);
-    if let Some(refund) = refund {
-        response.headers_mut().insert(X_CASHU, refund);
-    }
-    response.extensions_mut().insert(Outcome::Failed {
-        call: call.id.clone(),
-        is_refunded,
-    });
-    response
-}
-
-async fn hand_out(shared: &Shared, call: &CallId, value: &PayOut) -> Option<HeaderValue> {
-    let redeemer = shared.redeemer.as_ref()?;
-    match redeemer.pay_out(call, value).await {
-        Ok(token) => HeaderValue::try_from(token).ok(),
-        Err(reason) => {
-            tracing::warn!(call.id = %call, reason, "Value stays owed to a payer");
-            None
-        }
-    }
-}
-
-fn describe(call: &OpenCall, failure: Failure, fate: Fate) -> (StatusCode, serde_json::Value) {
-    let (status, code, detail) = match failure {
-        Failure::Upstream(Some(StatusCode::GATEWAY_TIMEOUT)) => (
-            StatusCode::GATEWAY_TIMEOUT,
-            "upstream_timeout",
-            "The service did not answer in time.",
-        ),
-        Failure::Upstream(_) => (
-            StatusCode::BAD_GATEWAY,
-            "upstream_failed",
-            "The service failed after the payment.",
-        ),
-        Failure::Fault(fault) => (fault.status, fault.code, fault.detail),
-        Failure::Underpaid => (
-            StatusCode::BAD_REQUEST,
-            "amount_too_low",
-            "After the mint's fee the token is worth less than the price.",
-        ),
-    };
-    let (money, step) = match (fate, call.rail) {
-        (Fate::Refunded, _) => ("none", "The refund is the token in X-Cashu"),
-        (Fate::Owed, _) => (
-            "held",
-            "Ask for the refund: POST /v1/refund with the original token",
-        ),
-        (Fate::GivenBack, "l402" | "mpp") => (
-            "held",
-            "Repeat with the same credential: the use was given back",
-        ),
-        (Fate::GivenBack, _) => (
-            "held",
-            "Repeat with the same token, or POST /v1/refund to get its value back",
-        ),
-        (Fate::Undecided, _) => (
-            "held",
-            "Repeat the same request in a moment: the payment is being given back",
-        ),
-    };
-    let upstream = match failure {
-        Failure::Upstream(status) => status.map(|status| status.as_u16()),
-        Failure::Fault(_) | Failure::Underpaid => None,
-    };
-    let document = json!({
-        "type": "about:blank",
-        "title": status.canonical_reason().unwrap_or_default(),
-        "status": status.as_u16(),
-        "detail": detail,
-        "code": code,
-        "retryable": matches!(fate, Fate::GivenBack | Fate::Undecided),
-        "money": money,
-        "next_steps": [step],
-        "call": call.id.0,
-        "upstream_status": upstream,
-    });
-    (status, document)
 }

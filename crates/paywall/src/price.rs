@@ -65,8 +65,9 @@ pub struct Terms {
     pub is_shadow: bool,
     /// Free calls to try it with.
     pub trial: Option<Trial>,
-    /// How many calls one Lightning payment buys; at least 1. An ecash payment
-    /// buys one, and a metered Lightning payment as many as its balance covers.
+    /// How many calls one Lightning payment buys; 0 is as many as wanted within
+    /// `valid_secs`. An ecash payment buys one, and a metered Lightning payment as
+    /// many as its balance covers.
     pub uses: u32,
     /// The service says after each call what it cost; `None` for a fixed price.
     pub metered: Option<Metered>,
@@ -185,9 +186,17 @@ impl Terms {
                 "a balance of {}, of which each call takes what it cost",
                 self.invoice_amount()
             ),
-            (None, 0 | 1) => "one call".to_owned(),
+            (None, 0) => "any number of calls".to_owned(),
+            (None, 1) => "one call".to_owned(),
             (None, uses) => format!("{uses} calls"),
         }
+    }
+
+    /// Returns how many calls one Lightning payment buys; `None` when they are not
+    /// counted, because time or a balance was bought.
+    #[must_use]
+    pub fn counted_uses(&self) -> Option<u32> {
+        (self.metered.is_none() && self.uses > 0).then_some(self.uses)
     }
 
     /// Returns when a credential issued at `now` expires. Unix seconds.

@@ -6,7 +6,8 @@
 //!    are told the price, without an invoice; one of the client's free calls is used
 //!    if there is one left and the request carries no payment;
 //! 3. L402 is checked first, then MPP, then ecash; what is refused is answered here;
-//! 4. the payment is claimed once in the journal;
+//! 4. the payment is claimed once in the journal, unless it bought time that the
+//!    journal knows to be running;
 //! 5. the inner service is called;
 //! 6. below 500 the call is committed, otherwise the payment is given back.
 //!
@@ -29,7 +30,7 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use tower_service::Service;
 
-use crate::admit::{Admission, admit, request_digest};
+use crate::admit::{Admission, Presented, admit, open_time, present, request_digest};
 use crate::ask;
 use crate::challenge::{ChallengeView, Offers, X_CASHU, asks_price_only, price_told, render};
 use crate::layer::Shared;
@@ -129,8 +130,8 @@ where
 async fn serve(
     shared: Arc<Shared>,
     forward: Forward,
-    terms: Terms,
-    parts: Parts,
+    mut terms: Terms,
+    mut parts: Parts,
     body: Body,
 ) -> Response<Body> {
     if terms.is_shadow {
@@ -143,16 +144,25 @@ async fn serve(
     if !carries_payment(&shared, &parts.headers) {
         let now_millis = shared.world.now_millis();
         let Some(taken) = shared.trials.take(&terms, client_of(&parts), now_millis) else {
-            return decide(shared, forward, terms, parts, body).await;
+            terms.bind(&parts);
+            return decide(shared, forward, terms, parts, body, Presented::None).await;
         };
         let request = Request::from_parts(parts, body);
         return unpaid::trial(&shared, forward, taken, request).await;
+    }
+    terms.bind(&parts);
+    let presented = present(&shared, &terms, &parts);
+    // Nothing is claimed, so nothing is left undecided by a client who hangs up.
+    if let Some(call) = open_time(&shared, &parts, &presented) {
+        strip(&mut parts.headers, shared.mpp.is_some());
+        let request = Request::from_parts(parts, body);
+        return paid::run_in_open_time(forward, call, request).await;
     }
     // On a task of its own: a client who hangs up must not leave a payment that is
     // on its way, or a claimed call, to nobody.
     let (answer, answered) = oneshot::channel();
     let (told, headers) = (terms.clone(), parts.headers.clone());
-    let task = decide(Arc::clone(&shared), forward, terms, parts, body);
+    let task = decide(Arc::clone(&shared), forward, terms, parts, body, presented);
     shared.world.spawn(Box::pin(async move {
         let _ = answer.send(task.await);
     }));
@@ -166,16 +176,16 @@ async fn serve(
     }
 }
 
-/// Takes the payment, serves the call and answers.
+/// Takes the payment, serves the call and answers. `terms` are bound to the request.
 async fn decide(
     shared: Arc<Shared>,
     forward: Forward,
     mut terms: Terms,
     mut parts: Parts,
     body: Body,
+    presented: Presented,
 ) -> Response<Body> {
-    terms.bind(&parts);
-    let refusal = match admit(&shared, &mut terms, &parts).await {
+    let refusal = match admit(&shared, &mut terms, &parts, presented).await {
         Ok(Admission::Call(call)) => {
             strip(&mut parts.headers, shared.mpp.is_some());
             let request = Request::from_parts(parts, body);

@@ -202,7 +202,7 @@ fn service(
         "methods": route.methods,
         "capability": terms.capability,
         "price": {"amount_msat": terms.price.as_u64()},
-        "uses": terms.uses,
+        "uses": (terms.uses > 0).then_some(terms.uses),
         "valid_secs": terms.valid_secs,
     })
 }

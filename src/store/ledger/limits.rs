@@ -26,9 +26,10 @@ pub struct UsedCredential {
     pub paid: Msat,
     /// Whether calls or millisatoshi were bought.
     pub unit: LimitUnit,
-    /// How many of them.
+    /// How many of them; 0 calls are any number of them within a time.
     pub bought: u64,
-    /// How many of them were taken, by all credentials of this payment.
+    /// How many of them were taken, by all credentials of this payment; 0 when they are
+    /// not counted.
     pub used: u64,
     /// Unix seconds.
     pub first_used_at: u64,
@@ -161,7 +162,7 @@ pub(super) fn note_use(transaction: &Transaction<'_>, claim: &Claim) -> Result<(
     let bought = limits
         .iter()
         .find(|limit| limit.key == *payment_hash.as_bytes());
-    let (unit, max) = bought.map_or((LimitUnit::Uses, 1), |limit| (limit.unit, limit.max));
+    let (unit, max) = bought.map_or((LimitUnit::Uses, 0), |limit| (limit.unit, limit.max));
     transaction
         .prepare_cached(
             "INSERT OR IGNORE INTO used_credentials

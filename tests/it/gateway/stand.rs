@@ -131,7 +131,7 @@ impl Answer {
     #[track_caller]
     pub(super) fn check_given_back(&self, status: u16, code: &str) {
         self.check(status, code);
-        assert!(self.body.contains("the use was given back"), "{self:?}");
+        assert!(self.body.contains("nothing was taken from it"), "{self:?}");
     }
 }
 

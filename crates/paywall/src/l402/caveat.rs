@@ -5,7 +5,7 @@
 //! | `services` | `<name>:0[,<name>:0]` | good for one of these services |
 //! | `<name>_capabilities` | `a[,b]` | good for one of these capabilities |
 //! | `<name>_valid_until` | Unix seconds | not after this moment |
-//! | `uses` | number | calls that the payment buys in all; added by a holder, calls that may be made with the narrowed copy |
+//! | `uses` | number, or `unlimited` | calls that the payment buys in all, or as many as wanted until it expires; a number added by a holder: calls that may be made with the narrowed copy |
 //! | `price_msat` | number | what the payment cost, or of a metered one a call may cost, whatever the price is by now |
 //! | `balance_msat` | number | a metered payment: what all calls together may cost |
 //! | `sats` | number | added by a holder: what calls with the narrowed copy may cost together |
@@ -23,6 +23,8 @@ use crate::amount::Msat;
 
 /// Longest caveat that is written or read, in bytes.
 pub const MAX_CAVEAT_BYTES: usize = 2_048;
+/// The value of `uses` where calls are not counted.
+pub(super) const UNLIMITED: &str = "unlimited";
 
 /// One condition, such as `uses=10`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -91,7 +93,8 @@ pub struct Terms {
     pub capability: String,
     /// Unix seconds after which it is worthless.
     pub valid_until: Option<u64>,
-    /// Calls it is good for; `None` is one, or any number within the balance.
+    /// Calls it is good for; `None` is one, or any number within the balance. 0 is as
+    /// many as wanted until `valid_until`, which must be there then.
     pub uses: Option<u32>,
     /// The price that the payer was told; `None` leaves it to the moment of the call.
     pub price: Option<Msat>,
@@ -105,7 +108,8 @@ impl Terms {
     /// Returns the caveats that say so, in the order of the table above.
     ///
     /// # Errors
-    /// [`MacaroonError::Caveat`] when a name cannot stand in a caveat.
+    /// [`MacaroonError::Caveat`] when a name cannot stand in a caveat, or when it is
+    /// good for any number of calls without an end or with a balance.
     pub fn to_caveats(&self) -> Result<Vec<Caveat>, MacaroonError> {
         let service = &self.service;
         if service.is_empty() || service.contains([',', ':']) {
@@ -126,8 +130,13 @@ impl Terms {
         }
         // Always one counted caveat: a holder's would count as what was bought.
         let uses = self.uses.or(self.balance.is_none().then_some(1));
-        if let Some(uses) = uses {
-            caveats.push(Caveat::new("uses", uses.to_string())?);
+        match uses {
+            Some(0) if self.valid_until.is_none() || self.balance.is_some() => {
+                return Err(MacaroonError::Caveat);
+            }
+            Some(0) => caveats.push(Caveat::new("uses", UNLIMITED)?),
+            Some(uses) => caveats.push(Caveat::new("uses", uses.to_string())?),
+            None => {}
         }
         if let Some(price) = self.price {
             caveats.push(Caveat::new("price_msat", price.as_u64().to_string())?);
@@ -189,6 +198,30 @@ mod tests {
             ..Terms::default()
         };
         assert_eq!(terms.to_caveats().unwrap()[1].to_string(), "uses=1");
+    }
+
+    #[test]
+    fn calls_that_are_not_counted_need_an_end_and_no_balance() {
+        let endless = Terms {
+            service: "a".to_owned(),
+            uses: Some(0),
+            ..Terms::default()
+        };
+        let ending = Terms {
+            valid_until: Some(1_900_000_000),
+            ..endless.clone()
+        };
+        let metered = Terms {
+            balance: Some(Msat::new(1)),
+            ..ending.clone()
+        };
+
+        assert!(endless.to_caveats().is_err());
+        assert!(metered.to_caveats().is_err());
+        assert_eq!(
+            ending.to_caveats().unwrap()[2].to_string(),
+            "uses=unlimited"
+        );
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //! An unknown caveat fails closed: we write none that we do not know, so it is a
 //! restriction that a holder added for somebody else, and it must hold.
 
+use super::caveat::UNLIMITED;
 use super::issuer::VerifiedMacaroon;
 use super::limit::{Limit, LimitUnit};
 use crate::amount::Msat;
@@ -26,7 +27,8 @@ pub struct CallContext<'a> {
 pub enum Verdict {
     /// Good, within these limits. Whether anything is left is for the caller to claim.
     Accepted {
-        /// Each must have room. One use when no caveat says otherwise.
+        /// Each must have room. One use when no caveat says otherwise; none at all
+        /// when time was bought and no holder narrowed it.
         limits: Vec<Limit>,
         /// What the payer was told; `None` when no caveat says so.
         price: Option<Msat>,
@@ -119,6 +121,9 @@ fn gather(macaroon: &VerifiedMacaroon, call: &CallContext<'_>) -> Result<Gathere
         } else if condition == valid_until {
             let end = parse_digits::<u64>(value).ok_or_else(malformed)?;
             found.valid_until = Some(found.valid_until.map_or(end, |old| old.min(end)));
+        } else if condition == "uses" && value == UNLIMITED && !found.is_bought_known {
+            // Only the issuer's own: a holder's would come after it and widen nothing.
+            found.is_bought_known = true;
         } else if condition == "uses" {
             let uses = parse_digits::<u32>(value).ok_or_else(malformed)?;
             found.count(LimitUnit::Uses, uses.into(), payment, *name);

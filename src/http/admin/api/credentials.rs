@@ -63,6 +63,7 @@ pub(in crate::http::admin) async fn revoke(
 fn render(credential: &UsedCredential) -> Value {
     let left = credential.bought.saturating_sub(credential.used);
     let (uses, balance) = match credential.unit {
+        LimitUnit::Uses if credential.bought == 0 => (None, None),
         LimitUnit::Uses => (Some((credential.bought, left)), None),
         LimitUnit::Msat => (None, Some((credential.bought, left))),
     };

@@ -115,6 +115,26 @@ fn the_narrowest_value_counts() {
 }
 
 #[test]
+fn only_its_issuer_makes_a_credential_unlimited() {
+    let malformed = Verdict::MalformedCaveat("uses".to_owned());
+
+    expect(
+        &["services=weather:0", "uses=unlimited"],
+        "/",
+        &limited(&[]),
+    );
+    expect(
+        &["services=weather:0", "uses=unlimited", "uses=3"],
+        "/",
+        &limited(&[(LimitUnit::Uses, 3, Some(2))]),
+    );
+    for bought in ["uses=1", "uses=unlimited", "balance_msat=5"] {
+        let widened = ["services=weather:0", bought, "uses=unlimited"];
+        expect(&widened, "/", &malformed);
+    }
+}
+
+#[test]
 fn what_a_holder_adds_is_counted_apart_from_what_was_bought() {
     use LimitUnit::{Msat, Uses};
 
