@@ -1,4 +1,5 @@
-//! What a node is told: `feria.toml`, `relays.toml`, `agents/*.toml` and variables.
+//! What a node is told: `feria.toml`, `relays.toml`, `agents/*.toml`, `policies/*.toml`
+//! and variables.
 //!
 //! A value comes from the variable `FERIA_SECTION__KEY` if that is set, else from
 //! the file, else it is the default. Everything is parsed and checked once, at
@@ -14,6 +15,7 @@ mod gateway;
 mod keys;
 mod lightning;
 mod mint;
+mod policy;
 mod pricer;
 mod private;
 mod proxies;
@@ -39,6 +41,7 @@ pub use gateway::GatewayConfig;
 pub use keys::{ACCESS_SECRET, NodeSeed, PAYWALL_SECRET};
 pub use lightning::{BackendConfig, LightningConfig};
 pub use mint::MintEntry;
+pub use policy::{DEFAULT_POLICY, Names, PolicyConfig, PolicyLimits, SAMPLE_POLICY, ScopedLimits};
 pub use pricer::{PriceFallback, PricerConfig};
 pub use private::write_private;
 pub use proxies::TrustedProxies;
