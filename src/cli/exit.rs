@@ -75,6 +75,7 @@ pub const TABLE: &[Row] = &[
             "bad_request",
             "bad_config",
             "bad_agent_file",
+            "bad_policy_file",
             "body_too_large",
             "no_mint",
             "no_write_relay",
@@ -133,7 +134,7 @@ pub const TABLE: &[Row] = &[
         6,
         "rate limited",
         "none",
-        &["rate_limited"],
+        &["rate_limited", "over_velocity"],
     ),
     row(ExitCode::NotFound, 7, "not found", "none", &["not_found"]),
     row(
@@ -147,6 +148,9 @@ pub const TABLE: &[Row] = &[
             "over_budget",
             "over_limit",
             "refused_before",
+            "policy_denied",
+            "approval_decided",
+            "approval_expired",
             "untrusted_mint",
         ],
     ),
@@ -161,8 +165,8 @@ pub const TABLE: &[Row] = &[
     row(
         ExitCode::Approval,
         11,
-        "waiting for human approval",
-        "held",
+        "waiting for human approval; repeat with the same idempotency key after it",
+        "none yet",
         &["approval_required"],
     ),
     row(

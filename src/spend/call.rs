@@ -42,6 +42,8 @@ pub(super) struct Job {
     pub(super) key: String,
     /// Of the intent, should one be opened.
     pub(super) id: String,
+    /// Whose wallet pays; empty until its policy was asked.
+    pub(super) agent: String,
     /// Milliseconds since the epoch.
     pub(super) started_millis: u64,
 }
@@ -90,6 +92,7 @@ impl Job {
             url,
             key,
             id,
+            agent: String::new(),
             started_millis,
         })
     }

@@ -3,6 +3,7 @@
 use feria_paywall::amount::Msat;
 
 use crate::store::StoreError;
+use crate::store::ledger::approvals::Approval;
 use crate::wallet::WalletError;
 
 /// A call that did not end in an answer of the seller.
@@ -85,12 +86,10 @@ pub enum Refusal {
         /// The listing.
         coordinate: String,
     },
-    /// The wallet's budget does not cover it.
-    #[error(
-        "{asked} with fees is more than is left of the {window} budget ({used} of {limit} used)"
-    )]
+    /// A limit of the wallet or of its agent's policy does not cover it.
+    #[error("{asked} with fees breaks the limit {window} ({used} of {limit} used)")]
     OverBudget {
-        /// `total`, `daily`, `hourly` or `per-call`.
+        /// The rule, such as `daily` or `total of the wallet`.
         window: String,
         /// The budget.
         limit: Msat,
@@ -102,6 +101,19 @@ pub enum Refusal {
     /// No rail is open: no balance at a shared mint, no Lightning, or fees too high.
     #[error("no way to pay is open ({})", .0.join("; "))]
     NoRail(Vec<String>),
+    /// The policy of the agent does not want it, whatever it costs.
+    #[error("rule {rule} of policy {policy} forbids it: {reason}")]
+    ByPolicy {
+        /// The name of the policy; empty for the wallet's own limits.
+        policy: String,
+        /// The rule that is broken.
+        rule: String,
+        /// Why, with its figures.
+        reason: String,
+    },
+    /// It is recorded and waits for a person: the same idempotency key goes through after.
+    #[error("{} is above what may be paid without a person's word (rule {})", Msat::new(.0.price_msat), .0.rule)]
+    NeedsApproval(Box<Approval>),
     /// Recorded by an earlier call with the same idempotency key.
     #[error("refused before: {0}")]
     Recorded(String),

@@ -7,11 +7,13 @@ use feria_paywall::amount::Msat;
 use super::call::{Answer, Job};
 use super::journal::planned_purchase;
 use super::plan::Plan;
+use super::policy::rail_of_way;
 use super::router::{Candidate, lock_for};
 use super::verdict::ecash_rail;
 use super::{FetchRequest, Fetched, Rail, Refusal, SpendError, Spender};
 use crate::clock::random_id;
-use crate::store::ledger::intents::{Intent, IntentChange, IntentState, Opening, OverBudget, Way};
+use crate::store::ledger::intents::judgement::Spending;
+use crate::store::ledger::intents::{Intent, IntentChange, IntentState, Judgement, Opening, Way};
 
 /// What became of one way to pay.
 pub(super) enum Attempt {
@@ -43,6 +45,7 @@ impl Spender {
         if let Some(intent) = known {
             return Box::pin(self.repeat(&job, intent)).await;
         }
+        let job = self.screen(job).await?;
         if let Some(fetched) = Box::pin(self.use_credential(&job)).await? {
             return Ok(fetched);
         }
@@ -109,10 +112,12 @@ impl Spender {
         };
         let price = Msat::new(first.price_msat);
         let fee_limit = Msat::new(first.fee_msat.unwrap_or(0));
-        let new = self.new_intent(job, &listed, price, fee_limit, plan.decision.to_json());
+        let mut new = self.new_intent(job, &listed, price, fee_limit, plan.decision.to_json());
+        new.subject.rail = rail_of_way(first.way);
         if job.request.dry_run {
+            let why = self.try_out(&new, &plan.decision.why).await?;
             let rail = self.rail_of(job, &first, &plan);
-            let planned = planned_purchase(&new, &first, rail, &plan.decision.why);
+            let planned = planned_purchase(&new, &first, rail, &why);
             return Ok(Fetched {
                 status: answer.status,
                 headers: answer.headers.clone(),
@@ -120,9 +125,14 @@ impl Spender {
                 purchase: Some(planned),
             });
         }
-        let budget = self.budget(&job.request.wallet_id).await?;
-        match self.inner.parts.ledger.open_intent(new, budget).await? {
-            Opening::Opened => {}
+        let case = self.case(&new).await?;
+        let ledger = &self.inner.parts.ledger;
+        let opening = ledger
+            .open_intent(new, move |spending| case.judge(spending))
+            .await?;
+        let job = match opening {
+            Opening::Opened(id) => &Job { id, ..job.clone() },
+            Opening::Held(approval) => return Err(self.hold(job, *approval).await),
             Opening::Existing(intent) => return self.repeat(job, *intent).await,
             Opening::Blocked(intent) => {
                 return Err(SpendError::Unknown {
@@ -130,14 +140,14 @@ impl Spender {
                     id: intent.id,
                 });
             }
-            Opening::OverBudget(over) => {
+            Opening::Refused(judgement) => {
                 self.note_refusal(job, price).await;
                 return Err(SpendError::Refused {
                     id: job.id.clone(),
-                    refusal: over.into(),
+                    refusal: judgement.into(),
                 });
             }
-        }
+        };
         crate::crash::point("spend.planned");
         Box::pin(self.pay_by_plan(job, &mut plan)).await
     }
@@ -162,9 +172,9 @@ impl Spender {
                 continue;
             };
             if attempt > 0
-                && let Some(over) = self.reserve_again(job, &candidate, plan, &failures).await?
+                && let Some(refused) = self.reserve_again(job, &candidate, plan, &failures).await?
             {
-                failures.push(Refusal::from(over).to_string());
+                failures.push(Refusal::from(refused).to_string());
                 continue;
             }
             let tried = match candidate.way {
@@ -199,20 +209,16 @@ impl Spender {
         candidate: &Candidate,
         plan: &Plan,
         failures: &[String],
-    ) -> Result<Option<OverBudget>, SpendError> {
+    ) -> Result<Option<Judgement>, SpendError> {
         let parts = &self.inner.parts;
-        let budget = self.budget(&job.request.wallet_id).await?;
-        let over = parts
+        let rail = rail_of_way(candidate.way);
+        let case = self.case_again(&job.id, candidate.cost(), rail).await?;
+        let judge = move |spending: &dyn Spending| case.judge(spending);
+        let refused = parts
             .ledger
-            .reserve_intent(
-                job.id.clone(),
-                job.request.wallet_id.clone(),
-                candidate.cost(),
-                budget,
-                parts.clock.now(),
-            )
+            .reserve_intent(job.id.clone(), candidate.cost(), rail, judge)
             .await?;
-        if over.is_none() {
+        if refused.is_none() {
             let decision = serde_json::json!({
                 "candidates": plan.decision.candidates,
                 "chosen": candidate,
@@ -228,7 +234,7 @@ impl Spender {
             };
             self.advance(&job.id, change).await?;
         }
-        Ok(over)
+        Ok(refused)
     }
 
     /// The key was used before: gives the recorded outcome, or asks again for what was paid.
@@ -351,16 +357,5 @@ fn gone(intent: &Intent) -> SpendError {
     SpendError::PaidNotDelivered {
         id: intent.id.clone(),
         reason: "the token that paid is no longer at hand".to_owned(),
-    }
-}
-
-impl From<OverBudget> for Refusal {
-    fn from(over: OverBudget) -> Self {
-        Self::OverBudget {
-            window: over.window.to_owned(),
-            limit: over.limit,
-            used: over.used,
-            asked: over.asked,
-        }
     }
 }

@@ -5,11 +5,12 @@ use feria_paywall::amount::Msat;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::call::{Answer, Job, X_CASHU};
+use super::policy::{self, host_of};
 use super::price::Listed;
 use super::router::Candidate;
 use super::{Fetched, Purchase, Refusal, SpendError, Spender};
 use crate::store::ledger::intents::{
-    Budget, Intent, IntentChange, IntentState, NewIntent, StoredAnswer,
+    Budget, Intent, IntentChange, IntentState, Judgement, NewIntent, StoredAnswer, Subject, Verdict,
 };
 use crate::wallet::{TREASURY, WalletError};
 
@@ -41,6 +42,14 @@ impl Spender {
             fee_limit,
             decision,
             created_at: self.inner.parts.clock.now(),
+            subject: Subject {
+                agent: job.agent.clone(),
+                host: host_of(job),
+                capability: row
+                    .map(|row| row.capability.clone())
+                    .filter(|capability| !capability.is_empty()),
+                rail: None,
+            },
         }
     }
 
@@ -64,7 +73,7 @@ impl Spender {
             .inner
             .parts
             .ledger
-            .insert_refused_intent(new, refusal.to_string())
+            .insert_refused_intent(new, refusal.to_string(), None)
             .await;
         if let Err(error) = recorded {
             return error.into();
@@ -78,22 +87,22 @@ impl Spender {
 
     /// Adds the refusal of `job` to the wallet's audit chain.
     pub(super) async fn note_refusal(&self, job: &Job, price: Msat) {
-        let wallet_id = &job.request.wallet_id;
+        self.note_decision(&job.request.wallet_id, "refused", price, &job.id)
+            .await;
+    }
+
+    /// Adds a decision about the purchase `id` to the audit chain of `wallet_id`.
+    pub(super) async fn note_decision(&self, wallet_id: &str, kind: &str, price: Msat, id: &str) {
         if wallet_id == TREASURY {
             return;
         }
-        let noted = self
-            .inner
-            .parts
-            .wallets
-            .note(wallet_id, "refused", price, &job.id)
-            .await;
-        if let Err(error) = noted {
+        let wallets = &self.inner.parts.wallets;
+        if let Err(error) = wallets.note(wallet_id, kind, price, id).await {
             tracing::warn!(
                 wallet.id = %wallet_id,
-                intent.id = %job.id,
-                error = %error,
-                "a refusal could not be added to the audit chain"
+                intent.id = %id,
+                %error,
+                "a decision could not be added to the audit chain"
             );
         }
     }
@@ -285,8 +294,24 @@ pub(super) fn planned_purchase(
     }
 }
 
-/// Returns why a purchase went the way it did.
+/// Returns why a purchase went the way it did, and what its policy said.
 pub(super) fn sentence(intent: &Intent) -> String {
+    let judged: Option<Judgement> = serde_json::from_str(&intent.policy).ok();
+    let ruling = judged.as_ref().map(policy::sentence).unwrap_or_default();
+    let story = match judged {
+        // The ruling gives the reason itself.
+        Some(judged) if judged.verdict == Verdict::Refused => String::new(),
+        _ => story(intent),
+    };
+    [story, ruling]
+        .iter()
+        .filter(|part| !part.is_empty())
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn story(intent: &Intent) -> String {
     let decision: serde_json::Value = serde_json::from_str(&intent.decision).unwrap_or_default();
     let why = decision
         .get("why")

@@ -9,8 +9,8 @@
 //! States of an intent, and what [`Spender::recover`] does with it:
 //!
 //! ```text
-//! refused
-//!    ^
+//! refused   held (no intent yet; `store/ledger/approvals.rs` has its states)
+//!    ^      ^
 //!  (402) --> planned --> paying --> paid --> delivered
 //!               |          | \        |
 //!               v          v  v       v
@@ -39,6 +39,7 @@ use crate::store::index::Index;
 use crate::store::ledger::Ledger;
 use crate::wallet::Wallets;
 
+mod approve;
 mod call;
 mod challenge;
 mod ecash;
@@ -47,20 +48,29 @@ mod fetch;
 mod journal;
 mod lightning;
 mod plan;
+mod policy;
 mod price;
 mod recover;
 mod refund;
 mod request;
 mod router;
+mod simulate;
+mod standing;
 mod turn;
 mod verdict;
 
-pub use crate::store::ledger::intents::Budget;
+pub use crate::store::ledger::approvals::Approval;
+pub use crate::store::ledger::intents::judgement::{Check, Unit};
+pub use crate::store::ledger::intents::{Budget, Judgement, Verdict};
+pub use approve::Answered;
 use call::Caller;
 pub use error::{Refusal, SpendError};
+use policy::Policies;
 use turn::Turns;
 
 pub use request::{FetchRequest, Fetched, LockPolicy, Purchase, Rail};
+pub use simulate::{Simulated, SimulatedCall};
+pub use standing::Standing;
 
 /// Everything a [`Spender`] works with.
 #[derive(Debug)]
@@ -92,6 +102,7 @@ struct Inner {
     parts: SpendParts,
     caller: Caller,
     turns: Turns,
+    policies: Policies,
 }
 
 /// What [`Spender::recover`] did.
@@ -117,6 +128,7 @@ impl Spender {
                 parts,
                 caller,
                 turns: Turns::default(),
+                policies: Policies::default(),
             }),
         })
     }
@@ -144,8 +156,21 @@ impl Spender {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn why(&self, id: &str) -> Result<Option<String>, SpendError> {
+        let parts = &self.inner.parts;
+        if let Some(intent) = parts.ledger.find_intent(id).await? {
+            return Ok(Some(journal::sentence(&intent)));
+        }
+        let approval = parts.ledger.find_approval(id, parts.clock.now()).await?;
+        Ok(approval.as_ref().map(approve::sentence))
+    }
+
+    /// Returns what limits and policy said about purchase `id`, with their figures.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn judgement(&self, id: &str) -> Result<Option<Judgement>, SpendError> {
         let intent = self.inner.parts.ledger.find_intent(id).await?;
-        Ok(intent.as_ref().map(journal::sentence))
+        Ok(intent.and_then(|intent| serde_json::from_str(&intent.policy).ok()))
     }
 
     /// Sets limits of a wallet beside its own.

@@ -13,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Request, Response, StatusCode};
-use feria::clock::{SeededEntropy, SharedClock, SharedEntropy, SystemClock};
+use feria::clock::{OffsetClock, SeededEntropy, SharedClock, SharedEntropy};
 use feria::config::SpendConfig;
 use feria::lifecycle::Lifecycle;
 use feria::lightning::Lightning;
@@ -31,6 +31,7 @@ use feria_paywall::payment::{PaymentHash, Preimage};
 use feria_paywall::xcashu::request::{CashuTerms, encode};
 
 mod hostile;
+mod policies;
 mod purchases;
 
 const PRICE_SAT: u64 = 10;
@@ -66,6 +67,7 @@ struct Seller {
     owed: parking_lot::Mutex<Option<String>>,
     payments: AtomicU64,
     served: AtomicU64,
+    challenges: AtomicU64,
 }
 
 struct Market {
@@ -78,6 +80,7 @@ struct Market {
     mint: String,
     network: SimulatedNetwork,
     lifecycle: Lifecycle,
+    clock: Arc<OffsetClock>,
 }
 
 async fn wallets(ledger: &Ledger, seed: u8, mints: &[String], clock: &SharedClock) -> Wallets {
@@ -103,7 +106,8 @@ impl Market {
     /// A buyer with `limit_sat` in an agent wallet and a seller who takes `rails`.
     async fn open(rails: &'static str, limit_sat: u64) -> Self {
         let lifecycle = Lifecycle::default();
-        let clock: SharedClock = Arc::new(SystemClock);
+        let hand = Arc::new(OffsetClock::default());
+        let clock: SharedClock = Arc::clone(&hand) as SharedClock;
         let entropy: SharedEntropy = Arc::new(SeededEntropy::new(7));
         let network =
             SimulatedNetwork::open(None, Arc::clone(&clock), Arc::clone(&entropy)).unwrap();
@@ -134,6 +138,7 @@ impl Market {
             owed: parking_lot::Mutex::default(),
             payments: AtomicU64::new(0),
             served: AtomicU64::new(0),
+            challenges: AtomicU64::new(0),
         });
         let url = serve(Arc::clone(&seller), &lifecycle).await;
         let spender = spender(&ledger, &buyer, &clock, entropy);
@@ -147,7 +152,15 @@ impl Market {
             mint,
             network,
             lifecycle,
+            clock: hand,
         }
+    }
+
+    /// Gives `agent` a further wallet with `sat` in it.
+    async fn another_wallet(&self, agent: &str, sat: u64) -> String {
+        let funded = fund_treasury(&self.wallets, &self.network, &self.mint, sat);
+        funded.await;
+        open_wallet(&self.wallets, &self.mint, agent, sat).await
     }
 
     fn request(&self) -> FetchRequest {
@@ -211,6 +224,11 @@ fn spender(
 }
 
 async fn fund(wallets: &Wallets, network: &SimulatedNetwork, mint: &str, sat: u64) -> String {
+    fund_treasury(wallets, network, mint, sat).await;
+    open_wallet(wallets, mint, "research", sat).await
+}
+
+async fn fund_treasury(wallets: &Wallets, network: &SimulatedNetwork, mint: &str, sat: u64) {
     let quote = wallets
         .request_funding(TREASURY, mint, Sat::new(sat))
         .await
@@ -229,11 +247,14 @@ async fn fund(wallets: &Wallets, network: &SimulatedNetwork, mint: &str, sat: u6
         .await
         .unwrap()
         .unwrap();
+}
+
+async fn open_wallet(wallets: &Wallets, mint: &str, agent: &str, sat: u64) -> String {
     let wallet = wallets
         .create_agent_wallet(NewAgentWallet {
-            agent: "research".to_owned(),
+            agent: agent.to_owned(),
             limit: Sat::new(sat),
-            ttl_secs: 100_000,
+            ttl_secs: 1_000_000,
             mint: mint.to_owned(),
         })
         .await
@@ -355,6 +376,7 @@ async fn take_credential(seller: &Seller, manner: Manner, header: &str) -> Respo
 }
 
 async fn challenge(seller: &Seller, manner: Manner) -> Response<Body> {
+    seller.challenges.fetch_add(1, Ordering::SeqCst);
     let price = PRICE_SAT * if manner == Manner::Dear { 2 } else { 1 };
     let mut headers = HeaderMap::new();
     if seller.rails.contains("l402") {

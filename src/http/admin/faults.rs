@@ -1,9 +1,10 @@
 //! The one place where a fault of another part becomes an answer of the API.
 
 use axum::http::StatusCode;
+use feria_paywall::amount::Msat;
 
 use crate::http::{Money, Problem};
-use crate::spend::{Refusal, SpendError};
+use crate::spend::{Approval, Refusal, SpendError};
 use crate::store::StoreError;
 use crate::wallet::WalletError;
 
@@ -55,6 +56,10 @@ impl From<SpendError> for Problem {
             )
             .retryable()
             .next("nothing was paid: try again later, or find another seller: feria search"),
+            SpendError::Refused {
+                refusal: Refusal::NeedsApproval(approval),
+                ..
+            } => needs_approval(&approval),
             SpendError::Refused { id, refusal } => {
                 let detail = format!("did not {detail}");
                 let problem = Self::new(StatusCode::FORBIDDEN, refusal_code(&refusal), detail);
@@ -89,8 +94,30 @@ fn refusal_code(refusal: &Refusal) -> &'static str {
         Refusal::AboveListing { .. } => "above_listing",
         Refusal::OverBudget { .. } => "over_budget",
         Refusal::NoRail(_) => "no_rail",
+        Refusal::ByPolicy { rule, .. } if rule.starts_with("calls-per-minute") => "over_velocity",
+        Refusal::ByPolicy { .. } => "policy_denied",
+        Refusal::NeedsApproval(_) => "approval_required",
         Refusal::Recorded(_) => "refused_before",
     }
+}
+
+/// Returns the problem of a purchase that waits for a person.
+fn needs_approval(approval: &Approval) -> Problem {
+    let (id, key) = (&approval.id, &approval.idempotency_key);
+    Problem::new(
+        StatusCode::CONFLICT,
+        "approval_required",
+        format!(
+            "{} is held by rule {} and waits for a person as purchase {id}",
+            Msat::new(approval.price_msat),
+            approval.rule
+        ),
+    )
+    .retryable()
+    .next(format!("the operator decides: feria approval approve {id}"))
+    .next(format!(
+        "then repeat the request with the idempotency key {key}"
+    ))
 }
 
 /// Returns the problem of a payment that may or may not have happened.

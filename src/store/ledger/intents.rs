@@ -1,37 +1,44 @@
 //! The journal of purchases: `intents`, `answers` and `budgets`.
 //!
-//! An intent is written, and its cost reserved in the wallet's budget, in one
-//! transaction before any money moves. Final states (`delivered`, `refunded`,
-//! `refused`, `failed`) never change again.
+//! An intent is written, and its cost reserved, in one transaction before any
+//! money moves; within it, whoever opens the intent judges it by what was spent
+//! before. Final states (`delivered`, `refunded`, `refused`, `failed`) never
+//! change again.
 
 use feria_paywall::amount::Msat;
 use rusqlite::{OptionalExtension, params};
 
 use super::Ledger;
+use super::approvals::{self, Consent};
 use crate::store::StoreError;
 
 mod answer;
 mod budget;
+pub mod judgement;
 mod record;
 pub(super) mod rows;
 
 pub(crate) use answer::StoredAnswer;
-use budget::Limits;
-pub use budget::{Budget, OverBudget};
-pub use record::{Intent, IntentChange, IntentState, NewIntent, Opening, Way};
-use rows::{advance, find_blocking, find_by_key, insert, msat, read_intent};
+pub use budget::Budget;
+pub(super) use budget::Spent;
+pub use judgement::{Judgement, Verdict};
+pub use record::{Intent, IntentChange, IntentState, NewIntent, Opening, Subject, Way};
+use rows::{advance, find_blocking, find_by_key, insert, read_intent, replace_policy};
 
 impl Ledger {
     /// Opens a purchase and reserves price and fee limit, unless its key is
-    /// taken, its request is blocked or the budget is too small.
+    /// taken, its request is blocked, or `judge` says no or not yet.
     ///
     /// # Errors
     /// When the database refuses.
-    pub(crate) async fn open_intent(
+    pub(crate) async fn open_intent<J>(
         &self,
-        new: NewIntent,
-        budget: Budget,
-    ) -> Result<Opening, StoreError> {
+        mut new: NewIntent,
+        judge: J,
+    ) -> Result<Opening, StoreError>
+    where
+        J: FnOnce(&dyn judgement::Spending) -> Result<Judgement, StoreError> + Send + 'static,
+    {
         self.write("open intent", move |transaction| {
             if let Some(found) = find_by_key(transaction, &new.wallet_id, &new.idempotency_key)? {
                 return Ok(Opening::Existing(Box::new(found)));
@@ -39,29 +46,38 @@ impl Ledger {
             if let Some(found) = find_blocking(transaction, &new)? {
                 return Ok(Opening::Blocked(Box::new(found)));
             }
-            let asked = new.price.saturating_add(new.fee_limit);
-            let limits = Limits {
+            let mut judged = judge(&Spent {
+                connection: transaction,
                 wallet_id: &new.wallet_id,
-                budget,
-                now: new.created_at,
-            };
-            if let Some(over) = limits.check(transaction, asked, Msat::ZERO)? {
-                insert(
-                    transaction,
-                    &new,
-                    IntentState::Refused,
-                    Msat::ZERO,
-                    "over budget",
-                )?;
-                return Ok(Opening::OverBudget(over));
+                agent: &new.subject.agent,
+                except: "",
+            })?;
+            match approvals::settle(transaction, &new, &mut judged)? {
+                Consent::NotNeeded => {}
+                Consent::Given(id) => new.id = id,
+                Consent::Awaited(approval) => return Ok(Opening::Held(approval)),
             }
-            insert(transaction, &new, IntentState::Planned, asked, "")?;
-            Ok(Opening::Opened)
+            if judged.verdict == Verdict::Admitted {
+                let asked = new.price.saturating_add(new.fee_limit);
+                insert(transaction, &new, IntentState::Planned, asked, "")?;
+                replace_policy(transaction, &new.id, &judged)?;
+                return Ok(Opening::Opened(new.id));
+            }
+            insert(
+                transaction,
+                &new,
+                IntentState::Refused,
+                Msat::ZERO,
+                &judged.reason,
+            )?;
+            replace_policy(transaction, &new.id, &judged)?;
+            Ok(Opening::Refused(judged))
         })
         .await
     }
 
-    /// Records a purchase that was refused before a payment. A key in use is left alone.
+    /// Records a purchase that was refused before a payment, with what a policy
+    /// said if one did. A key in use is left alone.
     ///
     /// # Errors
     /// When the database refuses.
@@ -69,46 +85,58 @@ impl Ledger {
         &self,
         new: NewIntent,
         reason: String,
+        judgement: Option<Judgement>,
     ) -> Result<(), StoreError> {
         self.write("insert refused intent", move |transaction| {
             if find_by_key(transaction, &new.wallet_id, &new.idempotency_key)?.is_none() {
                 insert(transaction, &new, IntentState::Refused, Msat::ZERO, &reason)?;
+                if let Some(judgement) = judgement {
+                    replace_policy(transaction, &new.id, &judgement)?;
+                }
             }
             Ok(())
         })
         .await
     }
 
-    /// Changes the reservation of the open purchase `intent` to `asked`, or says which limit forbids it.
+    /// Changes the reservation of the open purchase `intent_id` to `asked`, unless
+    /// `judge` says no; then it returns why.
     ///
     /// # Errors
     /// When the database refuses.
-    pub(crate) async fn reserve_intent(
+    pub(crate) async fn reserve_intent<J>(
         &self,
         intent_id: String,
-        wallet_id: String,
         asked: Msat,
-        budget: Budget,
-        now: u64,
-    ) -> Result<Option<OverBudget>, StoreError> {
+        rail: Option<&'static str>,
+        judge: J,
+    ) -> Result<Option<Judgement>, StoreError>
+    where
+        J: FnOnce(&dyn judgement::Spending) -> Result<Judgement, StoreError> + Send + 'static,
+    {
         self.write("reserve intent", move |transaction| {
-            let held: i64 = transaction.query_row(
-                "SELECT counted_msat FROM intents WHERE id = ?1",
+            let (wallet_id, agent): (String, String) = transaction.query_row(
+                "SELECT wallet_id, coalesce(agent, '') FROM intents WHERE id = ?1",
                 [&intent_id],
-                |row| row.get(0),
+                |row| Ok((row.get(0)?, row.get(1)?)),
             )?;
-            let limits = Limits {
+            let judged = judge(&Spent {
+                connection: transaction,
                 wallet_id: &wallet_id,
-                budget,
-                now,
-            };
-            if let Some(over) = limits.check(transaction, asked, msat(held))? {
-                return Ok(Some(over));
+                agent: &agent,
+                except: &intent_id,
+            })?;
+            // A person who agreed to the purchase agreed to its amount.
+            let is_agreed = judged.verdict == Verdict::Held
+                && approvals::covers(transaction, &intent_id, asked)?;
+            if judged.verdict != Verdict::Admitted && !is_agreed {
+                return Ok(Some(judged));
             }
             transaction.execute(
-                "UPDATE intents SET counted_msat = ?2 WHERE id = ?1",
-                params![intent_id, asked.as_i64()],
+                "UPDATE intents SET counted_msat = ?2, rail_kind = ?3 WHERE id = ?1",
+                params![intent_id, asked.as_i64(), rail],
             )?;
+            replace_policy(transaction, &intent_id, &judged)?;
             Ok(None)
         })
         .await
@@ -184,6 +212,32 @@ impl Ledger {
             )?;
             let rows = statement.query_map([], read_intent)?;
             Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Lists the newest `limit` purchases that were not refused, oldest first, for
+    /// whoever replays them; `agent` narrows.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn list_purchases_since(
+        &self,
+        agent: Option<&str>,
+        since: u64,
+        limit: u32,
+    ) -> Result<Vec<Intent>, StoreError> {
+        let agent = agent.map(str::to_owned);
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT * FROM intents
+                 WHERE (?1 IS NULL OR agent = ?1) AND created_at >= ?2 AND state <> 'refused'
+                 ORDER BY created_at DESC, rowid DESC LIMIT ?3",
+            )?;
+            let rows = statement.query_map(params![agent, since, limit], read_intent)?;
+            let mut found: Vec<Intent> = rows.collect::<Result<_, _>>()?;
+            found.reverse();
+            Ok(found)
         })
         .await
     }

@@ -18,6 +18,7 @@
 //! | [`call_responses`] | `stored_responses` | `gateway` |
 //! | [`vault`] | `vault_tokens`, `vault_totals`, `distrusted_mints` | `gateway` |
 //! | [`intents`] | `intents`, `answers`, `budgets` | `spend` |
+//! | [`approvals`] | `approvals` | `spend` |
 //! | [`credentials`] | `credentials` | `spend` |
 //! | [`transfers`] | `transfers`, `transfer_proofs` | `transfer` |
 //! | [`access`] | `access_tokens` | `access` |
@@ -38,6 +39,7 @@ use super::StoreError;
 use super::migration::{Step, migrate};
 
 pub mod access;
+pub mod approvals;
 pub(crate) mod audit_chain;
 pub mod call_responses;
 pub mod credentials;
@@ -94,6 +96,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "0008_receipt_backend",
         sql: include_str!("../migrations/ledger/0008_receipt_backend.sql"),
+    },
+    Step {
+        name: "0009_policies",
+        sql: include_str!("../migrations/ledger/0009_policies.sql"),
     },
 ];
 

@@ -289,7 +289,7 @@ async fn a_402_above_the_signed_listing_is_refused() {
         wallets: market.wallets.clone(),
         index,
         lightning: Lightning::default(),
-        clock: Arc::new(SystemClock),
+        clock: Arc::new(feria::clock::SystemClock),
         entropy: Arc::new(SeededEntropy::new(8)),
     })
     .unwrap();

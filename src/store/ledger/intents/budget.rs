@@ -1,15 +1,13 @@
-//! Limits of wallets, checked in the transaction that reserves.
+//! Limits of wallets, and what the ledger knows of earlier spending.
 
 use feria_paywall::amount::Msat;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use serde::{Deserialize, Serialize};
 
+use super::judgement::{Scope, Spending, Windows};
 use super::rows::msat;
 use crate::store::StoreError;
 use crate::store::ledger::Ledger;
-
-const SECS_PER_HOUR: u64 = 3_600;
-const SECS_PER_DAY: u64 = 24 * SECS_PER_HOUR;
 
 /// Limits of a wallet; `None` sets none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,80 +22,104 @@ pub struct Budget {
     pub daily_msat: Option<u64>,
 }
 
-/// A limit that a purchase would break.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OverBudget {
-    /// `per-call`, `total`, `hourly` or `daily`.
-    pub window: &'static str,
-    /// The limit.
-    pub limit: Msat,
-    /// Spent and reserved in the window.
-    pub used: Msat,
-    /// What the purchase would add.
-    pub asked: Msat,
+impl From<Budget> for Windows {
+    fn from(budget: Budget) -> Self {
+        Self {
+            per_call: budget.per_call_msat.map(Msat::new),
+            hourly: budget.hourly_msat.map(Msat::new),
+            daily: budget.daily_msat.map(Msat::new),
+            total: budget.total_msat.map(Msat::new),
+            calls_per_minute: None,
+        }
+    }
 }
 
-/// The limits of one wallet at one moment.
-pub(super) struct Limits<'a> {
-    pub(super) wallet_id: &'a str,
-    pub(super) budget: Budget,
-    pub(super) now: u64,
+/// What a wallet and its agent have spent, by the ledger.
+pub(in crate::store::ledger) struct Spent<'a> {
+    pub(in crate::store::ledger) connection: &'a Connection,
+    pub(in crate::store::ledger) wallet_id: &'a str,
+    pub(in crate::store::ledger) agent: &'a str,
+    /// A purchase that is left out: the one that is looked at again. May be empty.
+    pub(in crate::store::ledger) except: &'a str,
 }
 
-impl Limits<'_> {
-    /// Returns the limit that `asked` would break; `held` is what the purchase itself has reserved already.
-    pub(super) fn check(
-        &self,
-        connection: &Connection,
-        asked: Msat,
-        held: Msat,
-    ) -> Result<Option<OverBudget>, StoreError> {
-        let over = |window, limit: u64, used| OverBudget {
-            window,
-            limit: Msat::new(limit),
-            used,
-            asked,
+impl Spent<'_> {
+    /// Returns `expression` over the purchases in `scope` since `since`.
+    fn sum(&self, expression: &str, scope: &Scope, since: u64) -> Result<i64, StoreError> {
+        let (owner_column, owner) = match scope {
+            Scope::Wallet => ("wallet_id", self.wallet_id),
+            _ => ("agent", self.agent),
         };
-        if let Some(limit) = self.budget.per_call_msat
-            && asked.as_u64() > limit
-        {
-            return Ok(Some(over("per-call", limit, Msat::ZERO)));
+        let narrowed = match scope {
+            Scope::Wallet | Scope::Agent => None,
+            Scope::Host(host) => Some(("host", host)),
+            Scope::Seller(seller) => Some(("seller", seller)),
+            Scope::Capability(capability) => Some(("capability", capability)),
+            Scope::Rail(rail) => Some(("rail_kind", rail)),
+        };
+        let mut sql = format!(
+            "SELECT {expression} FROM intents WHERE {owner_column} = ?1 AND created_at >= ?2"
+        );
+        let mut values: Vec<&dyn ToSql> = vec![&owner, &since];
+        // Left out where it is not needed: the index alone answers then.
+        if !self.except.is_empty() {
+            sql.push_str(" AND id <> ?3");
+            values.push(&self.except);
         }
-        let windows = [
-            ("total", self.budget.total_msat, 0),
-            (
-                "hourly",
-                self.budget.hourly_msat,
-                self.now.saturating_sub(SECS_PER_HOUR),
-            ),
-            (
-                "daily",
-                self.budget.daily_msat,
-                self.now.saturating_sub(SECS_PER_DAY),
-            ),
-        ];
-        for (window, limit, since) in windows {
-            let Some(limit) = limit else { continue };
-            let used = self.used_since(connection, since)?.saturating_sub(held);
-            if used.saturating_add(asked).as_u64() > limit {
-                return Ok(Some(over(window, limit, used)));
-            }
+        if let Some((column, value)) = &narrowed {
+            values.push(value);
+            sql.push_str(&format!(" AND {column} = ?{}", values.len()));
         }
-        Ok(None)
+        Ok(self
+            .connection
+            .prepare_cached(&sql)?
+            .query_row(values.as_slice(), |row| row.get(0))?)
+    }
+}
+
+impl Spending for Spent<'_> {
+    fn spent(&self, scope: &Scope, since: u64) -> Result<Msat, StoreError> {
+        self.sum("coalesce(sum(counted_msat), 0)", scope, since)
+            .map(msat)
     }
 
-    fn used_since(&self, connection: &Connection, since: u64) -> Result<Msat, StoreError> {
-        let used: i64 = connection
-            .prepare_cached(
-                "SELECT coalesce(sum(counted_msat), 0) FROM intents
-                 WHERE wallet_id = ?1 AND created_at >= ?2",
-            )?
-            .query_row(params![self.wallet_id, since], |row| row.get(0))?;
-        Ok(msat(used))
+    fn calls(&self, scope: &Scope, since: u64) -> Result<u64, StoreError> {
+        let calls = self.sum(
+            "count(*) FILTER (WHERE state <> 'refused' AND rail_kind IS NOT NULL)",
+            scope,
+            since,
+        )?;
+        Ok(u64::try_from(calls).unwrap_or(0))
     }
 }
 
 impl Ledger {
+    /// Runs `look` over what a wallet and its agent have spent; reserves nothing.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn look_at_spending<T, F>(
+        &self,
+        wallet_id: &str,
+        agent: &str,
+        look: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Spending) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (wallet_id, agent) = (wallet_id.to_owned(), agent.to_owned());
+        self.read(move |connection| {
+            look(&Spent {
+                connection,
+                wallet_id: &wallet_id,
+                agent: &agent,
+                except: "",
+            })
+        })
+        .await
+    }
+
     /// Returns the limits set for a wallet.
     ///
     /// # Errors

@@ -4,8 +4,9 @@ use feria_paywall::amount::Msat;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::OverBudget;
+use super::Judgement;
 use crate::store::ledger::Entry;
+use crate::store::ledger::approvals::Approval;
 use crate::store::ledger::credentials::NewCredential;
 
 /// Where a purchase stands.
@@ -124,6 +125,21 @@ pub struct NewIntent {
     pub decision: String,
     /// Unix seconds.
     pub created_at: u64,
+    /// By what its limits are counted.
+    pub subject: Subject,
+}
+
+/// Whose money a purchase spends and on what: what limits are counted by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// The agent whose wallet pays, `treasury` for the node's own.
+    pub agent: String,
+    /// Of the seller, in lower case, without port.
+    pub host: String,
+    /// As the listing says; `None` without one.
+    pub capability: Option<String>,
+    /// `cashu` or `lightning`; `None` when nothing is paid.
+    pub rail: Option<&'static str>,
 }
 
 /// A purchase as recorded.
@@ -158,19 +174,26 @@ pub struct Intent {
     pub detail: String,
     pub duration_ms: u64,
     pub created_at: u64,
+    pub agent: String,
+    pub host: String,
+    pub capability: Option<String>,
+    pub rail_kind: Option<String>,
+    pub policy: String,
 }
 
 /// What became of an attempt to open a purchase.
 #[derive(Debug)]
 pub enum Opening {
-    /// It is open and its cost reserved.
-    Opened,
+    /// It is open and its cost reserved, under this id: that of its approval if it had one.
+    Opened(String),
     /// The key was used before.
     Existing(Box<Intent>),
     /// Another purchase of the same request has an unknown outcome.
     Blocked(Box<Intent>),
-    /// The budget does not cover it; recorded as refused.
-    OverBudget(OverBudget),
+    /// A limit or a policy forbids it; recorded as refused.
+    Refused(Judgement),
+    /// A person has to agree first; recorded, nothing reserved.
+    Held(Box<Approval>),
 }
 
 /// A move of an intent to another state. `None` leaves a column as it is.

@@ -4,6 +4,7 @@ use feria_paywall::amount::Msat;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
 use secrecy::ExposeSecret;
 
+use super::Judgement;
 use super::record::{Intent, IntentChange, IntentState, NewIntent, Way};
 use crate::store::StoreError;
 use crate::store::ledger::credentials::insert_credential;
@@ -19,7 +20,7 @@ fn shorten(text: &str) -> String {
     text.chars().take(MAX_DETAIL_CHARS).collect()
 }
 
-pub(super) fn find_by_key(
+pub(in crate::store::ledger) fn find_by_key(
     connection: &Connection,
     wallet_id: &str,
     key: &str,
@@ -54,9 +55,10 @@ pub(in crate::store::ledger) fn insert(
         .prepare_cached(
             "INSERT INTO intents (id, wallet_id, idempotency_key, method, origin, path, request_digest,
                 seller, listing, state, price_msat, fee_limit_msat, counted_msat, decision, detail,
-                created_at, updated_at)
+                created_at, updated_at, agent, host, capability, rail_kind)
              VALUES (:id, :wallet_id, :key, :method, :origin, :path, :digest, :seller, :listing, :state,
-                :price, :fee_limit, :counted, :decision, :detail, :now, :now)",
+                :price, :fee_limit, :counted, :decision, :detail, :now, :now,
+                :agent, :host, :capability, :rail)",
         )?
         .execute(named_params! {
             ":id": new.id,
@@ -75,7 +77,23 @@ pub(in crate::store::ledger) fn insert(
             ":decision": new.decision,
             ":detail": shorten(detail),
             ":now": new.created_at,
+            ":agent": new.subject.agent,
+            ":host": new.subject.host,
+            ":capability": new.subject.capability,
+            ":rail": new.subject.rail,
         })?;
+    Ok(())
+}
+
+/// Keeps what the policy said about a purchase.
+pub(in crate::store::ledger) fn replace_policy(
+    transaction: &Transaction<'_>,
+    intent_id: &str,
+    judgement: &Judgement,
+) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached("UPDATE intents SET policy = ?2 WHERE id = ?1")?
+        .execute(params![intent_id, judgement.to_json()])?;
     Ok(())
 }
 
@@ -168,5 +186,10 @@ pub(in crate::store::ledger) fn read_intent(row: &Row<'_>) -> rusqlite::Result<I
         detail: row.get("detail")?,
         duration_ms: row.get("duration_ms")?,
         created_at: row.get("created_at")?,
+        agent: row.get::<_, Option<_>>("agent")?.unwrap_or_default(),
+        host: row.get::<_, Option<_>>("host")?.unwrap_or_default(),
+        capability: row.get("capability")?,
+        rail_kind: row.get("rail_kind")?,
+        policy: row.get("policy")?,
     })
 }

@@ -23,7 +23,33 @@ fn intent(id: &str, price_sat: u64) -> NewIntent {
         fee_limit: Msat::ZERO,
         decision: "{}".to_owned(),
         created_at: NOW,
+        subject: Subject {
+            agent: "a".to_owned(),
+            host: "seller".to_owned(),
+            capability: None,
+            rail: Some("cashu"),
+        },
     }
+}
+
+/// Opens `new` if the wallet's `budget` covers it.
+async fn open(ledger: &Ledger, new: NewIntent, budget: Budget) -> Result<Opening, StoreError> {
+    let (asked, now) = (new.price.saturating_add(new.fee_limit), new.created_at);
+    let judge = move |spending: &dyn judgement::Spending| {
+        let mut checks = Vec::new();
+        let windows = judgement::Windows::from(budget);
+        windows.look(&judgement::Scope::Wallet, spending, asked, now, &mut checks)?;
+        let broken = checks.iter().find(|check| !check.is_kept());
+        Ok(Judgement {
+            policy: None,
+            verdict: broken.map_or(Verdict::Admitted, |_| Verdict::Refused),
+            rule: broken.map(|check| check.rule.clone()).unwrap_or_default(),
+            reason: String::new(),
+            checks: checks.clone(),
+            hold_secs: 0,
+        })
+    };
+    ledger.open_intent(new, judge).await
 }
 
 fn total(sat: u64) -> Budget {
@@ -54,8 +80,8 @@ fn credential(uses: Option<u32>) -> NewCredential {
 }
 
 async fn bought(ledger: &Ledger, uses: Option<u32>) {
-    let opened = ledger.open_intent(intent("first", 10), total(100)).await;
-    assert!(matches!(opened, Ok(Opening::Opened)));
+    let opened = open(ledger, intent("first", 10), total(100)).await;
+    assert!(matches!(opened, Ok(Opening::Opened(_))));
     let change = IntentChange {
         credential: Some(credential(uses)),
         entry: Some(
@@ -73,11 +99,12 @@ async fn parallel_purchases_share_one_budget() {
     let ledger = Ledger::in_memory().unwrap();
 
     let opened = futures_util::future::join_all(
-        (0..20).map(|n| ledger.open_intent(intent(&format!("i{n}"), 10), total(50))),
+        (0..20).map(|n| open(&ledger, intent(&format!("i{n}"), 10), total(50))),
     )
     .await;
 
-    let is_open = |opening: &&Result<Opening, StoreError>| matches!(opening, Ok(Opening::Opened));
+    let is_open =
+        |opening: &&Result<Opening, StoreError>| matches!(opening, Ok(Opening::Opened(_)));
     assert_eq!(opened.iter().filter(is_open).count(), 5);
     let refused = ledger.list_intents(Some("w"), 100).await.unwrap();
     let refused = refused
@@ -90,19 +117,16 @@ async fn parallel_purchases_share_one_budget() {
 #[tokio::test]
 async fn a_failed_purchase_gives_its_budget_back() {
     let ledger = Ledger::in_memory().unwrap();
-    ledger
-        .open_intent(intent("a", 40), total(50))
-        .await
-        .unwrap();
+    open(&ledger, intent("a", 40), total(50)).await.unwrap();
     let change = IntentChange {
         counted: Some(Msat::ZERO),
         ..to(IntentState::Failed)
     };
     ledger.advance_intent("a", change, NOW).await.unwrap();
 
-    let opened = ledger.open_intent(intent("b", 40), total(50)).await;
+    let opened = open(&ledger, intent("b", 40), total(50)).await;
 
-    assert!(matches!(opened, Ok(Opening::Opened)));
+    assert!(matches!(opened, Ok(Opening::Opened(_))));
 }
 
 #[tokio::test]
@@ -112,31 +136,25 @@ async fn an_hour_has_its_own_budget() {
         hourly_msat: Some(50_000),
         ..Budget::default()
     };
-    ledger.open_intent(intent("a", 40), budget).await.unwrap();
+    open(&ledger, intent("a", 40), budget).await.unwrap();
 
-    let now = ledger.open_intent(intent("b", 40), budget).await.unwrap();
+    let now = open(&ledger, intent("b", 40), budget).await.unwrap();
     let mut later = intent("c", 40);
     later.created_at = NOW + 3_601;
-    let later = ledger.open_intent(later, budget).await.unwrap();
+    let later = open(&ledger, later, budget).await.unwrap();
 
-    assert!(matches!(
-        now,
-        Opening::OverBudget(OverBudget {
-            window: "hourly",
-            ..
-        })
-    ));
-    assert!(matches!(later, Opening::Opened));
+    assert!(matches!(now, Opening::Refused(judged) if judged.rule == "hourly of the wallet"));
+    assert!(matches!(later, Opening::Opened(_)));
 }
 
 #[tokio::test]
 async fn a_key_is_used_once() {
     let ledger = Ledger::in_memory().unwrap();
-    ledger.open_intent(intent("a", 1), total(9)).await.unwrap();
+    open(&ledger, intent("a", 1), total(9)).await.unwrap();
     let mut again = intent("b", 1);
     again.idempotency_key = "a".to_owned();
 
-    let opened = ledger.open_intent(again, total(9)).await.unwrap();
+    let opened = open(&ledger, again, total(9)).await.unwrap();
 
     assert!(matches!(opened, Opening::Existing(found) if found.id == "a"));
 }
@@ -144,25 +162,25 @@ async fn a_key_is_used_once() {
 #[tokio::test]
 async fn an_unknown_outcome_blocks_the_same_request() {
     let ledger = Ledger::in_memory().unwrap();
-    ledger.open_intent(intent("a", 1), total(9)).await.unwrap();
+    open(&ledger, intent("a", 1), total(9)).await.unwrap();
     ledger
         .advance_intent("a", to(IntentState::Unknown), NOW)
         .await
         .unwrap();
 
-    let same = ledger.open_intent(intent("b", 1), total(9)).await.unwrap();
+    let same = open(&ledger, intent("b", 1), total(9)).await.unwrap();
     let mut other = intent("c", 1);
     other.request_digest = [8; 32];
-    let other = ledger.open_intent(other, total(9)).await.unwrap();
+    let other = open(&ledger, other, total(9)).await.unwrap();
 
     assert!(matches!(same, Opening::Blocked(found) if found.id == "a"));
-    assert!(matches!(other, Opening::Opened));
+    assert!(matches!(other, Opening::Opened(_)));
 }
 
 #[tokio::test]
 async fn a_final_state_stays() {
     let ledger = Ledger::in_memory().unwrap();
-    ledger.open_intent(intent("a", 1), total(9)).await.unwrap();
+    open(&ledger, intent("a", 1), total(9)).await.unwrap();
     ledger
         .advance_intent("a", to(IntentState::Delivered), NOW)
         .await
