@@ -28,7 +28,9 @@ use tokio::sync::broadcast;
 
 use crate::access::Access;
 use crate::clock::{SharedClock, SharedEntropy};
-use crate::config::{ACCESS_SECRET, AgentConfig, Config, Network, NodeSeed, PAYWALL_SECRET};
+use crate::config::{
+    ACCESS_SECRET, AgentConfig, Config, Network, NodeSeed, PAYWALL_SECRET, PolicyConfig,
+};
 use crate::gateway::{Gateway, GatewayParts, GatewayRecovery};
 use crate::http::relay_endpoint::{RelayEndpoint, RelayEndpointParts, RelayInfo, RelayPolicy};
 use crate::http::state::Pages;
@@ -199,6 +201,7 @@ impl App {
             clock: Arc::clone(&parts.clock),
             entropy: Arc::clone(&parts.entropy),
         })?;
+        spender.set_policies(PolicyConfig::load_all(&config.data_dir)?);
         let transfers = Transfers::new(TransferParts {
             ledger: ledger.clone(),
             wallets: wallets.clone(),

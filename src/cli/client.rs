@@ -7,9 +7,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
+use super::Context;
 use super::fault::Fault;
 use crate::app::{NODE_FILE, TOKEN_FILE};
 use crate::client::{HttpClient, HttpError, HttpResponse, http_client};
+use crate::config::NodeSeed;
+use crate::http::admin::OPERATOR_LABEL;
 
 /// A purchase may take a while.
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -35,6 +38,16 @@ impl NodeClient {
             .next("start it: feria up")
             .next("or name the folder of the one that runs: --data-dir DIR")),
         }
+    }
+
+    /// Finds the node that runs on the folder of `context`, and speaks for its
+    /// operator: with the key that derives from its seed.
+    pub(super) async fn open_as_operator(context: &Context) -> Result<Self, Fault> {
+        let config = context.config()?;
+        let mut client = Self::open(&context.data_dir).await?;
+        let seed = NodeSeed::load(&config.seed, &config.data_dir)?;
+        client.token = hex::encode(seed.secret(OPERATOR_LABEL));
+        Ok(client)
     }
 
     /// Finds the node that runs on `data_dir`; `None` when none does.

@@ -133,6 +133,38 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "budget",
+        &[
+            "feria budget show",
+            "feria budget simulate --policy policies/scout.toml",
+        ],
+    ),
+    (
+        "budget show",
+        &["feria budget show", "feria budget show scout"],
+    ),
+    (
+        "budget simulate",
+        &[
+            "feria budget simulate --policy policy.sample.toml",
+            "feria budget simulate --policy FILE --agent scout --last 7d",
+        ],
+    ),
+    (
+        "budget reload",
+        &["feria budget reload                    after policies/NAME.toml was edited"],
+    ),
+    ("approval", &["feria approval list"]),
+    ("approval list", &["feria approval list --agent scout"]),
+    (
+        "approval approve",
+        &["feria approval approve 5f0c...         the purchase in the list"],
+    ),
+    (
+        "approval deny",
+        &["feria approval deny 5f0c... --note \"too dear\""],
+    ),
+    (
         "mint",
         &["feria mint add https://mint.example --cap 10000sat"],
     ),

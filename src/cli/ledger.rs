@@ -1,12 +1,13 @@
 //! `feria ledger`: the node's books.
 
 use clap::Subcommand;
+use feria_paywall::amount::Msat;
 use serde_json::{Value, json};
 
 use super::client::NodeClient;
 use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
-use super::output::facts;
+use super::output::{facts, table};
 use super::{Context, Output};
 use crate::store::ledger::Ledger;
 
@@ -58,8 +59,45 @@ async fn read(context: &Context) -> Result<Value, Fault> {
 }
 
 fn why(found: &Value) -> String {
+    if found["purchase"].is_null() {
+        // It waits for a person, or waited in vain.
+        return found["why"].as_str().unwrap_or_default().to_owned();
+    }
+    let mut text = purchase(&found["purchase"]);
+    let limits = limits(&found["policy"]["checks"]);
+    if !limits.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&limits);
+    }
+    text
+}
+
+/// Every limit that was looked at, with its figures at that moment.
+fn limits(checks: &Value) -> String {
+    let mut rows = checks.clone();
+    for row in rows.as_array_mut().into_iter().flatten() {
+        if row["unit"].as_str() == Some("msat") {
+            for key in ["limit", "used", "asked"] {
+                let amount = Msat::new(row[key].as_u64().unwrap_or_default());
+                row[key] = json!(amount.to_string());
+            }
+        }
+    }
+    table(
+        &rows,
+        &[
+            ("LIMIT", "rule"),
+            ("MOST", "limit"),
+            ("USED BEFORE", "used"),
+            ("ASKED", "asked"),
+        ],
+        "",
+    )
+}
+
+fn purchase(purchase: &Value) -> String {
     facts(
-        &found["purchase"],
+        purchase,
         &[
             ("Purchase", "id"),
             ("Endpoint", "endpoint"),

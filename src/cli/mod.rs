@@ -7,6 +7,8 @@
 
 mod access;
 mod agent;
+mod approval;
+mod budget;
 mod client;
 mod credential;
 mod demo;
@@ -74,6 +76,12 @@ enum Command {
     /// Wallets of own agents.
     #[command(subcommand)]
     Wallet(wallet::Command),
+    /// What agents may still spend.
+    #[command(subcommand)]
+    Budget(budget::Command),
+    /// Purchases that wait for a person.
+    #[command(subcommand)]
+    Approval(approval::Command),
     /// The mints this node trusts with money.
     #[command(subcommand)]
     Mint(mint::Command),
@@ -213,6 +221,8 @@ async fn execute(arguments: Arguments, output: &mut Output<'_>) -> Outcome {
         Command::Fetch(command) => command.execute(&context, output).await,
         Command::Agent(command) => command.execute(&context, output).await,
         Command::Wallet(command) => command.execute(&context, output).await,
+        Command::Budget(command) => command.execute(&context, output).await,
+        Command::Approval(command) => command.execute(&context, output).await,
         Command::Mint(command) => command.execute(&context, output).await,
         Command::Pay(command) => command.execute(&context, output).await,
         Command::Credential(command) => command.execute(&context, output).await,

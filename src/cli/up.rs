@@ -64,7 +64,7 @@ impl Arguments {
     }
 }
 
-/// Reads the agents' files again at each SIGHUP; never ends.
+/// Reads the agents' files and the policies again at each SIGHUP; never ends.
 async fn reload_at(mut hang_ups: Signal, app: &App) {
     while hang_ups.recv().await.is_some() {
         match app.node.reload_agents() {
@@ -74,6 +74,14 @@ async fn reload_at(mut hang_ups: Signal, app: &App) {
                 changed.join(", ")
             ),
             Err(error) => tracing::error!(%error, "the agents on sale stay as they were: {error}"),
+        }
+        match app.node.reload_policies() {
+            Ok(names) => tracing::info!(
+                policies = names.len(),
+                "the policies were read again: {}",
+                names.join(", ")
+            ),
+            Err(error) => tracing::error!(%error, "the policies stay as they were: {error}"),
         }
     }
     std::future::pending().await

@@ -10,7 +10,9 @@ use super::public::card::Cards;
 use super::relay_endpoint::RelayEndpoint;
 use crate::access::Access;
 use crate::clock::{SharedClock, SharedEntropy};
-use crate::config::{AgentConfig, Config, ConfigError, Network, NodeSeed, RelayEntry};
+use crate::config::{
+    AgentConfig, Config, ConfigError, Network, NodeSeed, PolicyConfig, RelayEntry,
+};
 use crate::gateway::{Gateway, GatewayError};
 use crate::lightning::Lightning;
 use crate::market::publisher::listing_of;
@@ -184,6 +186,18 @@ impl Node {
             .collect();
         self.set_agents(agents)?;
         Ok(changed)
+    }
+
+    /// Reads the policies again; purchases that are open keep what they were judged
+    /// by. Returns their names.
+    ///
+    /// # Errors
+    /// When a file cannot be used; nothing changes then.
+    pub fn reload_policies(&self) -> Result<Vec<String>, ConfigError> {
+        let policies = PolicyConfig::load_all(&self.config.data_dir)?;
+        let names = policies.keys().cloned().collect();
+        self.spender.set_policies(policies);
+        Ok(names)
     }
 
     /// Sells `agents` from now on, and takes messages for them.

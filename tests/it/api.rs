@@ -117,6 +117,7 @@ fn body_of(path: &str) -> &'static str {
             r#"{"wallet":"nobody","payee":"7e7e9c42a91bfef19fa929e5fda1b72e0ebc1a4c1141673e2794234d86addf4e","amount_sat":1}"#
         }
         "/api/v1/access/tokens" => r#"{"tier":"read-only"}"#,
+        "/api/v1/budget/simulate" => r#"{"policy":""}"#,
         path if path.ends_with("/freeze") => r#"{"frozen":true}"#,
         path if path.ends_with("/fund") => r#"{"amount_sat":1}"#,
         _ => "{}",

@@ -8,7 +8,8 @@ use axum::http::Method;
 use axum::routing::{MethodRouter, get, post};
 
 use super::api::{
-    access, agents, credentials, ledger, listings, payments, purchases, status, transfers, wallets,
+    access, agents, approvals, budgets, credentials, ledger, listings, payments, purchases, status,
+    transfers, wallets,
 };
 use super::guard::Needed;
 use crate::access::Permission;
@@ -77,6 +78,20 @@ pub fn table() -> Vec<Route> {
         act("/api/v1/fetch", Pay, post(purchases::fetch)),
         read("/api/v1/purchases", Browse, get(purchases::list)),
         read("/api/v1/purchases/{id}", Browse, get(purchases::why)),
+        read("/api/v1/approvals", Browse, get(approvals::list)),
+        act(
+            "/api/v1/approvals/{id}/approve",
+            NodeAdmin,
+            post(approvals::approve),
+        ),
+        act(
+            "/api/v1/approvals/{id}/deny",
+            NodeAdmin,
+            post(approvals::deny),
+        ),
+        read("/api/v1/budget", Browse, get(budgets::show)),
+        act("/api/v1/budget/simulate", Browse, post(budgets::simulate)),
+        act("/api/v1/budget/reload", NodeAdmin, post(budgets::reload)),
         act("/api/v1/pay", Pay, post(payments::pay)),
         act("/api/v1/invoices", Invoice, post(payments::invoice)),
         read("/api/v1/transfers", Browse, get(transfers::list)),

@@ -2,6 +2,8 @@
 
 pub(super) mod access;
 pub(super) mod agents;
+pub(super) mod approvals;
+pub(super) mod budgets;
 pub(super) mod credentials;
 pub(super) mod ledger;
 pub(super) mod listings;

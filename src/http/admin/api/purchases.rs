@@ -165,6 +165,11 @@ pub(in crate::http::admin) async fn why(caller: Caller, Path(id): Path<String>) 
     let why = node.spender.why(&id).await?;
     match (purchase, why) {
         (None, None) => Err(Problem::not_found(format!("there is no purchase {id}"))),
-        (purchase, why) => Ok(Json(json!({"purchase": purchase, "why": why}))),
+        (purchase, why) => {
+            let policy = node.spender.judgement(&id).await?;
+            Ok(Json(
+                json!({"purchase": purchase, "why": why, "policy": policy}),
+            ))
+        }
     }
 }
