@@ -14,6 +14,8 @@ pub const POINTS: &[&str] = &[
     "gateway.after_release",
     "gateway.after_swap",
     "gateway.after_swap_intent",
+    "lightning.mint.invoiced",
+    "lightning.mint.settled",
     "spend.credential.answered",
     "spend.ecash.answered",
     "spend.ecash.paying",

@@ -2,19 +2,37 @@
 
 use std::sync::Arc;
 
-use super::AppParts;
-use crate::config::{BackendConfig, Config};
-use crate::lightning::{Lightning, LightningBackend};
+use anyhow::Context;
 
-/// Opens the backends of `config`, beside those that `parts` bring.
+use super::AppParts;
+use crate::config::{BackendConfig, Config, MintBackendConfig};
+use crate::lightning::mint::MintBackend;
+use crate::lightning::{Lightning, LightningBackend};
+use crate::store::ledger::Ledger;
+use crate::wallet::Wallets;
+use treasury::Treasury;
+
+mod treasury;
+
+/// What backends are made of, beside their settings.
+pub(super) struct Sources<'a> {
+    pub(super) config: &'a Config,
+    pub(super) parts: &'a AppParts,
+    pub(super) ledger: &'a Ledger,
+    pub(super) wallets: &'a Wallets,
+}
+
+/// Opens the backends of the configuration, beside those that the caller brings.
 ///
 /// # Errors
 /// When a backend cannot be opened, or is not part of this program.
-pub(super) fn open(config: &Config, parts: &AppParts) -> anyhow::Result<Lightning> {
+pub(super) fn open(sources: &Sources<'_>) -> anyhow::Result<Lightning> {
+    let Sources { config, parts, .. } = sources;
     let settings = &config.lightning;
     let mut backends = parts.lightning.clone();
     for (name, backend) in &settings.backends {
         backends.push(match backend {
+            BackendConfig::Mint(settings) => mint(sources, name, settings)?,
             BackendConfig::Simulated => simulated(config, parts, name)?,
         });
     }
@@ -22,6 +40,35 @@ pub(super) fn open(config: &Config, parts: &AppParts) -> anyhow::Result<Lightnin
     let payers: Vec<&str> = brought.clone().chain(settings.payers()).collect();
     let receiver = settings.receiver().or_else(|| brought.clone().next());
     Ok(Lightning::new(backends, receiver, &payers, &parts.clock)?)
+}
+
+fn mint(
+    sources: &Sources<'_>,
+    name: &str,
+    settings: &MintBackendConfig,
+) -> anyhow::Result<Arc<dyn LightningBackend>> {
+    let trusted = sources.wallets.mints();
+    let chosen = settings.mint.trim_end_matches('/');
+    let mint = match sources.config.mints.first() {
+        Some(first) if chosen.is_empty() => Some(&first.url),
+        _ => trusted
+            .iter()
+            .map(|mint| &mint.url)
+            .find(|url| url.eq_ignore_ascii_case(chosen)),
+    };
+    let mint = mint.with_context(|| {
+        let url = if chosen.is_empty() { "URL" } else { chosen };
+        format!(
+            "[lightning.backends.{name}] needs a mint that is trusted: feria mint add {url} --cap 10000sat"
+        )
+    })?;
+    Ok(Arc::new(MintBackend::new(
+        name,
+        mint,
+        Arc::new(Treasury(sources.wallets.clone())),
+        sources.ledger.clone(),
+        Arc::clone(&sources.parts.clock),
+    )))
 }
 
 #[cfg(feature = "sandbox")]

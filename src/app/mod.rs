@@ -190,7 +190,12 @@ impl App {
             Policy::default(),
             Arc::clone(&parts.clock),
         );
-        let lightning = lightning::open(&config, &parts)?;
+        let lightning = lightning::open(&lightning::Sources {
+            config: &config,
+            parts: &parts,
+            ledger: &ledger,
+            wallets: &wallets,
+        })?;
         let gateway = build_gateway(&config, &parts, &ledger, &wallets, &lightning)?;
         let spender = Spender::new(SpendParts {
             config: config.spend.clone(),

@@ -70,7 +70,8 @@ pub(super) struct Add {
 
 /// What a seller hears who could not be paid by anyone.
 const NO_WAY_TO_BE_PAID: &str = "This node trusts no mint and has no Lightning, so nobody can pay \
-it yet: feria mint add URL --cap 10000sat";
+it yet: feria mint add URL --cap 10000sat, and for Lightning without a node a backend of \
+kind \"mint\" in feria.toml";
 
 impl Command {
     pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {

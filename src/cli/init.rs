@@ -59,6 +59,12 @@ impl Arguments {
                 "No mint is trusted yet, so it cannot sell or pay: feria mint add URL --cap 10000sat",
             );
         }
+        if config.lightning.backends.is_empty() {
+            output.note(
+                "To sell for Lightning without a node, let that mint make the invoices: \
+                 add `[lightning.backends.mint]` with `kind = \"mint\"` to feria.toml",
+            );
+        }
         output.note("Next: feria up");
         Ok(ExitCode::Ok)
     }

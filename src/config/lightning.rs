@@ -10,6 +10,10 @@ use toml::{Table, Value};
 
 use super::{ConfigError, source};
 
+mod mint;
+
+pub use mint::MintBackendConfig;
+
 /// The longest name of a backend; it is part of account names in the ledger.
 const MAX_NAME_CHARS: usize = 32;
 
@@ -17,6 +21,8 @@ const MAX_NAME_CHARS: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum BackendConfig {
+    /// A Cashu mint: its quotes are invoices, its melts are payments.
+    Mint(MintBackendConfig),
     /// A pretended network inside this process; only on `network = "simulated"`.
     Simulated,
 }
@@ -38,13 +44,14 @@ impl BackendConfig {
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
+            Self::Mint(_) => "mint",
             Self::Simulated => "simulated",
         }
     }
 
     /// Returns one of each kind with its defaults: the list of all kinds and keys.
     pub(super) fn of_each_kind() -> Vec<Self> {
-        vec![Self::Simulated]
+        vec![Self::Mint(MintBackendConfig::default()), Self::Simulated]
     }
 
     fn read(

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use feria_paywall::amount::Msat;
 use feria_paywall::payment::{PaymentHash, Preimage};
 
+pub mod mint;
 mod set;
 #[cfg(feature = "sandbox")]
 pub mod simulated;
@@ -116,7 +117,14 @@ pub trait LightningBackend: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Makes an invoice for exactly `amount`.
+    /// Returns the mint whose ecash this backend is made of, if it is. A wallet that
+    /// holds such ecash pays by melting it itself.
+    fn ecash_mint(&self) -> Option<&str> {
+        None
+    }
+
+    /// Makes an invoice for `amount`, or for the next whole satoshi where the backend
+    /// knows no fractions.
     async fn create_invoice(
         &self,
         amount: Msat,

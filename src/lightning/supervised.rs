@@ -6,10 +6,10 @@
 //!  └──any answer───────┘ after it: the next question goes through
 //! ```
 //!
-//! One lost answer alone makes no pause: it is no outage yet. A question that was
-//! not asked moves no money, so a payment within the pause has *failed*, and its
-//! caller may pay otherwise. A payment that was handed over is never touched: what
-//! became of it is asked even within the pause.
+//! One lost answer alone makes no pause: it is no outage yet. The pause is for
+//! invoices and lists only. Payments always go through: to call one failed unasked
+//! would be a lie about one of the same invoice that is on its way. A payment whose
+//! outcome is unknown says nothing about the backend, since it may be the payee who is slow.
 
 use std::fmt;
 use std::future::Future;
@@ -134,7 +134,7 @@ impl Supervised {
         let now_millis = self.clock.now_millis();
         let mut condition = self.condition.lock();
         condition.failures = condition.failures.saturating_add(1);
-        condition.last_error = Some(reason.chars().take(MAX_FAULT_CHARS).collect());
+        condition.last_error = Some(shortened(reason));
         if condition.away_since.is_none() {
             condition.away_since = Some(now_millis / 1_000);
             tracing::warn!(
@@ -147,6 +147,11 @@ impl Supervised {
             let pause = PAUSE_FIRST_MILLIS << doublings.min(6);
             condition.paused_until = now_millis.saturating_add(pause.min(PAUSE_LONGEST_MILLIS));
         }
+    }
+
+    /// Keeps what a payment's outcome is not known for, which is not yet an outage.
+    fn note_doubt(&self, reason: &str) {
+        self.condition.lock().last_error = Some(shortened(reason));
     }
 
     async fn ask<T>(
@@ -177,7 +182,7 @@ impl Supervised {
                 reason: format!("silent for {} s", patience.as_secs()),
             });
         match &state {
-            PaymentState::Unknown { reason } => self.note_fault(reason),
+            PaymentState::Unknown { reason } => self.note_doubt(reason),
             PaymentState::Succeeded { .. } | PaymentState::Pending => self.note_answer(),
             // It may be that the backend was never reached.
             PaymentState::Failed { .. } => {}
@@ -194,6 +199,10 @@ impl LightningBackend for Supervised {
 
     fn is_simulated(&self) -> bool {
         self.inner.is_simulated()
+    }
+
+    fn ecash_mint(&self) -> Option<&str> {
+        self.inner.ecash_mint()
     }
 
     async fn create_invoice(
@@ -214,11 +223,6 @@ impl LightningBackend for Supervised {
     }
 
     async fn pay(&self, bolt11: &str, fee_limit: Msat, patience: Duration) -> PaymentState {
-        if let Err(error) = self.admit() {
-            return PaymentState::Failed {
-                reason: error.to_string(),
-            };
-        }
         let payment = self.inner.pay(bolt11, fee_limit, patience);
         self.watch(patience.saturating_add(PAY_GRACE), payment)
             .await
@@ -234,4 +238,8 @@ impl LightningBackend for Supervised {
         self.ask(LIST_PATIENCE, self.inner.settled_since(index))
             .await
     }
+}
+
+fn shortened(reason: &str) -> String {
+    reason.chars().take(MAX_FAULT_CHARS).collect()
 }

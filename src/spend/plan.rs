@@ -108,6 +108,10 @@ impl Spender {
             });
         }
         for backend in self.inner.parts.lightning.payers() {
+            // Its ecash is melted above, by the wallet that holds it.
+            if backend.ecash_mint().is_some() {
+                continue;
+            }
             let excluded = self.backend_exclusion(job);
             candidates.push(Candidate {
                 way: Way::Backend,

@@ -136,7 +136,11 @@ pub(super) fn melt_candidate(
 ) -> Candidate {
     let fee = offer.fee_reserve.saturating_add(offer.input_fee);
     let needed = offer.amount.saturating_add(fee);
-    let excluded = if offer.amount > price.ceil_sat() {
+    let excluded = if offer.is_internal {
+        Some(
+            "the invoice is of this mint's own node: a melt inside it gives no preimage".to_owned(),
+        )
+    } else if offer.amount > price.ceil_sat() {
         Some(format!(
             "the mint asks {} for an invoice of {price}",
             offer.amount

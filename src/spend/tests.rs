@@ -42,6 +42,7 @@ fn offer(amount: u64, fee_reserve: u64) -> MeltOffer {
         fee_reserve: Sat::new(fee_reserve),
         input_fee: Sat::ZERO,
         payment_hash: PaymentHash::new([0; 32]),
+        is_internal: false,
     }
 }
 
@@ -255,7 +256,18 @@ fn a_mint_never_pays_itself_over_lightning() {
     let own = melt_exclusion(&holding(MINT, 200, 0), price, &[MINT.to_owned()]);
     let other = melt_exclusion(&holding(MINT, 200, 0), price, &[]);
 
+    let internal = MeltOffer {
+        is_internal: true,
+        ..offer(100, 0)
+    };
+    let inside = melt_candidate(&holding(MINT, 200, 0), internal, price, Msat::new(9_000));
+
     assert!(own.is_some_and(|reason| reason.contains("no preimage")));
+    assert!(
+        inside
+            .excluded
+            .is_some_and(|reason| reason.contains("no preimage"))
+    );
     assert_eq!(other, None);
 }
 

@@ -7,13 +7,14 @@ use feria_paywall::amount::Sat;
 
 use super::TREASURY;
 use super::engine::Engine;
+use super::melt::payee;
 use super::mint::{MintFault, MintLink};
 use super::plan::{Operation, Outcome, OwnOutputs, Plan, Purpose, messages};
 use super::planning::{room, write_plan};
 use super::receive::{credited_wallet, received};
 use super::select::split;
 use super::swap::restored;
-use super::types::{FundingQuote, MintKeys, Received, TokenFault, WalletError};
+use super::types::{FundingQuote, MintKeys, NewFunding, Received, TokenFault, WalletError};
 use crate::clock::random_id;
 use crate::crash;
 use crate::store::StoreError;
@@ -30,12 +31,12 @@ fn operation_id(quote_id: &str) -> String {
 impl Engine {
     pub(crate) async fn request_funding(
         &self,
-        wallet_id: &str,
-        mint: &str,
-        amount: Sat,
+        new: NewFunding,
     ) -> Result<FundingQuote, WalletError> {
-        let link = self.pool.link(mint)?;
-        self.refuse_funding(wallet_id, &link.url, amount).await?;
+        let amount = new.amount;
+        let link = self.pool.link(&new.mint)?;
+        self.refuse_funding(&new.wallet_id, &link.url, amount)
+            .await?;
         let nonce = random_id(self.entropy.as_ref());
         let key = self.seeds.quote_key(&nonce)?.public_key();
         let request = MintQuoteRequest::Bolt11(MintQuoteBolt11Request {
@@ -64,15 +65,20 @@ impl Engine {
         }
         let row = FundingRow {
             quote_id: quote.quote.clone(),
-            wallet_id: wallet_id.to_owned(),
+            wallet_id: new.wallet_id,
             mint: link.url.clone(),
             amount_sat: amount.as_u64(),
             expires_at: quote.expiry.unwrap_or(0).min(i64::MAX.unsigned_abs()),
             key_nonce: (quote.pubkey == Some(key)).then_some(nonce),
+            source: new.source,
         };
         let expires_at = row.expires_at;
+        let node_key = payee(&quote.request);
         self.ledger
             .write("keep funding quote", move |transaction| {
+                if let Some(node_key) = node_key {
+                    operations::insert_node_key(transaction, &row.mint, &node_key)?;
+                }
                 operations::insert_funding(transaction, &row)
             })
             .await?;
@@ -187,6 +193,7 @@ impl Engine {
         let Purpose::Issue {
             quote_id,
             key_nonce,
+            ..
         } = &operation.plan.purpose
         else {
             return Err(WalletError::Unknown(operation.id.clone()));
@@ -294,6 +301,7 @@ fn plan_issue(
             purpose: Purpose::Issue {
                 quote_id: row.quote_id.clone(),
                 key_nonce: row.key_nonce.clone(),
+                from: row.source.clone(),
             },
             reference: id,
             memo: String::new(),

@@ -26,9 +26,9 @@ use super::mint::{MintFault, MintLink};
 use super::plan::{Operation, Outcome, PlannedOutput, Purpose, messages};
 use super::planning::{Planned, SpendOrder, Target};
 use super::swap::{input_ys, proof, proof_row};
-use super::types::{KeysetKeys, MeltOffer, MeltOutcome, TokenFault, WalletError};
+use super::types::{KeysetKeys, MeltBooking, MeltOffer, MeltOutcome, TokenFault, WalletError};
 use crate::crash;
-use crate::store::ledger::{Account, proofs};
+use crate::store::ledger::{operations, proofs};
 
 /// The first and the longest pause between two questions about a pending payment.
 const POLL_FIRST: Duration = Duration::from_millis(25);
@@ -52,6 +52,7 @@ impl Engine {
             .ok_or_else(|| malformed("invoice without amount"))?;
         let payment_hash = PaymentHash::from_str(&invoice.payment_hash().to_string())
             .map_err(|_| malformed("invoice without payment hash"))?;
+        let node_key = payee_of(&invoice);
         let request = MeltQuoteRequest::Bolt11(MeltQuoteBolt11Request {
             request: invoice,
             unit: CurrencyUnit::Sat,
@@ -74,7 +75,13 @@ impl Engine {
         let input_fee = self
             .estimate_fee(wallet_id, &link.url, amount.saturating_add(fee_reserve))
             .await?;
+        let url = link.url.clone();
+        let is_internal = self
+            .ledger
+            .read(move |connection| operations::is_node_of_mint(connection, &url, &node_key))
+            .await?;
         Ok(MeltOffer {
+            is_internal,
             quote_id: quote.quote,
             mint: link.url.clone(),
             amount,
@@ -110,7 +117,7 @@ impl Engine {
         operation_id: &str,
         wallet_id: &str,
         offer: &MeltOffer,
-        to: Account,
+        booking: MeltBooking,
         reference: &str,
     ) -> MeltOutcome {
         let _gate = self.gates.enter(operation_id).await;
@@ -132,7 +139,8 @@ impl Engine {
                         quote_id: offer.quote_id.clone(),
                         amount_sat: offer.amount.as_u64(),
                         payment_hash: offer.payment_hash.to_string(),
-                        to,
+                        to: booking.to,
+                        with_fees: booking.with_fees,
                     },
                     reference: reference.to_owned(),
                     memo: String::new(),
@@ -155,13 +163,19 @@ impl Engine {
     }
 
     pub(crate) async fn melt_state(&self, operation_id: &str) -> MeltOutcome {
+        let found = self.find_melt(operation_id).await;
+        found.unwrap_or_else(|| MeltOutcome::Failed {
+            reason: "the payment was never begun".to_owned(),
+        })
+    }
+
+    /// Returns what became of a melt; `None` when it was never begun.
+    pub(crate) async fn find_melt(&self, operation_id: &str) -> Option<MeltOutcome> {
         let _gate = self.gates.enter(operation_id).await;
         match self.find(operation_id).await {
-            Ok(Some(operation)) => self.melt_known(&operation).await,
-            Ok(None) => MeltOutcome::Failed {
-                reason: "the payment was never begun".to_owned(),
-            },
-            Err(error) => unknown(error.to_string()),
+            Ok(Some(operation)) => Some(self.melt_known(&operation).await),
+            Ok(None) => None,
+            Err(error) => Some(unknown(error.to_string())),
         }
     }
 
@@ -350,6 +364,17 @@ impl Engine {
         };
         self.commit(operation, harvest, outcome).await
     }
+}
+
+/// Returns the Lightning node that an invoice pays; `None` for what is no invoice.
+pub(crate) fn payee(bolt11: &str) -> Option<[u8; 33]> {
+    Bolt11Invoice::from_str(bolt11)
+        .ok()
+        .map(|invoice| payee_of(&invoice))
+}
+
+fn payee_of(invoice: &Bolt11Invoice) -> [u8; 33] {
+    invoice.get_payee_pub_key().serialize()
 }
 
 /// Finds the blank output of each change signature: mints disagree about their

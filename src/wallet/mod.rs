@@ -58,9 +58,9 @@ mod swap;
 mod types;
 
 pub use types::{
-    AuditEntry, AuditLog, FundingQuote, InFlightState, KeysetKeys, Lock, MeltOffer, MeltOutcome,
-    MintKeys, MintTrust, NewAgentWallet, ReceiveRequest, Received, RecoveryReport, SendRequest,
-    SentToken, Swept, TokenFault, WalletError, WalletInfo,
+    AuditEntry, AuditLog, FundingQuote, InFlightState, KeysetKeys, Lock, MeltBooking, MeltOffer,
+    MeltOutcome, MintKeys, MintTrust, NewAgentWallet, NewFunding, ReceiveRequest, Received,
+    RecoveryReport, SendRequest, SentToken, Swept, TokenFault, WalletError, WalletInfo,
 };
 
 use std::collections::BTreeMap;
@@ -187,7 +187,21 @@ impl Wallets {
         mint: &str,
         amount: Sat,
     ) -> Result<FundingQuote, WalletError> {
-        self.engine.request_funding(wallet_id, mint, amount).await
+        self.request_invoice(NewFunding {
+            wallet_id: wallet_id.to_owned(),
+            mint: mint.to_owned(),
+            amount,
+            source: None,
+        })
+        .await
+    }
+
+    /// As [`Self::request_funding`], for money that comes from an account of our own books.
+    ///
+    /// # Errors
+    /// As [`Self::request_funding`].
+    pub async fn request_invoice(&self, new: NewFunding) -> Result<FundingQuote, WalletError> {
+        self.engine.request_funding(new).await
     }
 
     /// Some when the quote was paid and the ecash issued (now or before).
@@ -266,21 +280,27 @@ impl Wallets {
         self.engine.melt_offer(wallet_id, mint, bolt11).await
     }
 
-    /// Pays; the amount is booked to `to`, fees to `Account::fees`. Same `operation_id` again: the recorded or newly found outcome, never a second payment.
+    /// Pays; the amount is booked to `to`, and fees to `Account::fees` unless the
+    /// booking says otherwise. Same `operation_id` again: the recorded or newly found outcome, never a second payment.
     pub async fn melt(
         &self,
         operation_id: &str,
         wallet_id: &str,
         offer: &MeltOffer,
-        to: Account,
+        to: impl Into<MeltBooking>,
         reference: &str,
     ) -> MeltOutcome {
         self.engine
-            .melt(operation_id, wallet_id, offer, to, reference)
+            .melt(operation_id, wallet_id, offer, to.into(), reference)
             .await
     }
 
-    /// What became of a melt, asking the mint if it is still open.
+    /// What became of a melt, asking the mint if it is still open; `None` when it was never begun.
+    pub async fn find_melt(&self, operation_id: &str) -> Option<MeltOutcome> {
+        self.engine.find_melt(operation_id).await
+    }
+
+    /// As [`Self::find_melt`], where one that was never begun has failed.
     pub async fn melt_state(&self, operation_id: &str) -> MeltOutcome {
         self.engine.melt_state(operation_id).await
     }

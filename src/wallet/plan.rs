@@ -57,12 +57,18 @@ pub(crate) enum Purpose {
     Issue {
         quote_id: String,
         key_nonce: Option<String>,
+        /// Where the money comes from; `None`: from outside.
+        #[serde(default)]
+        from: Option<Account>,
     },
     Melt {
         quote_id: String,
         amount_sat: u64,
         payment_hash: String,
         to: Account,
+        /// Whether `to` is charged the fees too, because its owner books them.
+        #[serde(default)]
+        with_fees: bool,
     },
 }
 
@@ -290,9 +296,22 @@ impl Operation {
                 .debit(Account::wallet(super::TREASURY, &self.mint), credited)
                 .debit(fees, fee)
                 .credit(wallet, credited.saturating_add(fee)),
-            Purpose::Issue { .. } => entry(EntryKind::Fund)
-                .debit(wallet, credited)
-                .credit(Account::external("funding"), credited),
+            Purpose::Issue { from, .. } => {
+                let outside = || Account::external("funding");
+                entry(EntryKind::Fund)
+                    .debit(wallet, credited)
+                    .credit(from.clone().unwrap_or_else(outside), credited)
+            }
+            Purpose::Melt {
+                to,
+                with_fees: true,
+                ..
+            } => {
+                let spent = Sat::new(plan.input_sat.saturating_sub(change_sat));
+                entry(EntryKind::Pay)
+                    .debit(to.clone(), spent)
+                    .credit(wallet, spent)
+            }
             Purpose::Melt { amount_sat, to, .. } => {
                 let spent = Sat::new(plan.input_sat.saturating_sub(change_sat));
                 let amount = Sat::new(*amount_sat);

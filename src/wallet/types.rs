@@ -217,6 +217,40 @@ pub struct MeltOffer {
     pub input_fee: Sat,
     /// The invoice's.
     pub payment_hash: PaymentHash,
+    /// Whether the invoice is known to be of this mint's own Lightning node: paying it
+    /// inside the mint reveals no preimage.
+    pub is_internal: bool,
+}
+
+/// An order for an invoice that turns into ecash once paid.
+#[derive(Debug, Clone)]
+pub struct NewFunding {
+    /// Who is credited.
+    pub wallet_id: String,
+    /// Where.
+    pub mint: String,
+    /// What it is for.
+    pub amount: Sat,
+    /// Where the money comes from in the books; `None`: from outside.
+    pub source: Option<Account>,
+}
+
+/// What a melt is booked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeltBooking {
+    /// The account that is charged the amount.
+    pub to: Account,
+    /// Whether it is charged the fees too, because its owner books them; else they go to `fees:`.
+    pub with_fees: bool,
+}
+
+impl From<Account> for MeltBooking {
+    fn from(to: Account) -> Self {
+        Self {
+            to,
+            with_fees: false,
+        }
+    }
 }
 
 /// What became of a melt.

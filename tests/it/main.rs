@@ -13,6 +13,7 @@ mod config;
 mod demo;
 mod gateway;
 mod layering;
+mod lightning;
 mod market;
 mod node;
 mod pages;

@@ -19,7 +19,7 @@ use feria_paywall::amount::{Msat, Sat};
 mod agents;
 mod crash;
 mod doubt;
-mod line;
+pub(crate) mod line;
 mod melts;
 
 use self::line::Line;

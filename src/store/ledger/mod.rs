@@ -5,13 +5,14 @@
 //! | module | tables | used by |
 //! |---|---|---|
 //! | [`postings`] | `entries`, `postings` | everyone |
-//! | `operations` | `wallet_operations`, `wallet_counters`, `tokens_out`, `funding_quotes` | `wallet` |
+//! | `operations` | `wallet_operations`, `wallet_counters`, `tokens_out`, `funding_quotes`, `mint_node_keys` | `wallet` |
 //! | `proofs` | `proofs`, and `agent_proofs` in memory | `wallet` |
 //! | `wallets` | `agent_wallets` | `wallet` |
 //! | `audit_chain` | `audit_chain` | `wallet` |
 //! | [`paid_calls`] | `paid_calls`, `accepted_proofs` | `gateway` |
 //! | [`limits`] | `credential_limits`, `call_limits`, `used_credentials`, `revoked_credentials` | `gateway` |
 //! | [`receipts`] | `lightning_receipts`, `lightning_cursors` | `gateway` |
+//! | `mint_invoices` | `mint_invoices` | `lightning` |
 //! | [`recent_calls`] | reads `paid_calls` | pages |
 //! | [`refunds`] | reads and settles what `paid_calls` owe | `gateway` |
 //! | [`swaps`] | `paid_calls` on their way to a mint | `gateway` |
@@ -46,6 +47,7 @@ pub mod credentials;
 mod group;
 pub mod intents;
 pub mod limits;
+pub(crate) mod mint_invoices;
 pub(crate) mod operations;
 pub mod paid_calls;
 pub mod postings;
@@ -100,6 +102,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "0009_policies",
         sql: include_str!("../migrations/ledger/0009_policies.sql"),
+    },
+    Step {
+        name: "0010_mint_invoices",
+        sql: include_str!("../migrations/ledger/0010_mint_invoices.sql"),
     },
 ];
 

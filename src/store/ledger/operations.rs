@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use super::Account;
 use crate::store::StoreError;
 
 /// An open transaction of the ledger, for code outside `store` that hands it on.
@@ -45,6 +46,8 @@ pub(crate) struct FundingRow {
     pub(crate) amount_sat: u64,
     pub(crate) expires_at: u64,
     pub(crate) key_nonce: Option<String>,
+    /// The account that its ecash comes from; `None`: from outside.
+    pub(crate) source: Option<Account>,
 }
 
 const COLUMNS: &str = "id, kind, state, wallet_id, mint, plan, foreign_token, signatures, outcome";
@@ -240,8 +243,8 @@ pub(crate) fn insert_funding(
     transaction
         .prepare_cached(
             "INSERT INTO funding_quotes
-                 (quote_id, wallet_id, mint, amount_sat, expires_at, key_nonce)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                 (quote_id, wallet_id, mint, amount_sat, expires_at, key_nonce, source)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
             row.quote_id,
@@ -249,7 +252,8 @@ pub(crate) fn insert_funding(
             row.mint,
             row.amount_sat,
             row.expires_at,
-            row.key_nonce
+            row.key_nonce,
+            row.source.as_ref().map(Account::as_str)
         ])?;
     Ok(())
 }
@@ -261,7 +265,7 @@ pub(crate) fn find_funding(
 ) -> Result<Option<FundingRow>, StoreError> {
     Ok(connection
         .prepare_cached(
-            "SELECT quote_id, wallet_id, mint, amount_sat, expires_at, key_nonce
+            "SELECT quote_id, wallet_id, mint, amount_sat, expires_at, key_nonce, source
              FROM funding_quotes WHERE quote_id = ?1",
         )?
         .query_row([quote_id], |row| {
@@ -272,7 +276,37 @@ pub(crate) fn find_funding(
                 amount_sat: row.get(3)?,
                 expires_at: row.get(4)?,
                 key_nonce: row.get(5)?,
+                source: row.get::<_, Option<String>>(6)?.map(Account::stored),
             })
         })
         .optional()?)
+}
+
+/// Most nodes that are remembered of one mint: it may name as many as it likes.
+const MAX_NODE_KEYS: u32 = 8;
+
+/// Remembers that invoices of `mint` pay the Lightning node `node_key`.
+pub(crate) fn insert_node_key(
+    transaction: &Transaction<'_>,
+    mint: &str,
+    node_key: &[u8; 33],
+) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached(
+            "INSERT OR IGNORE INTO mint_node_keys (mint, node_key) SELECT ?1, ?2
+             WHERE (SELECT count(*) FROM mint_node_keys WHERE mint = ?1) < ?3",
+        )?
+        .execute(params![mint, node_key, MAX_NODE_KEYS])?;
+    Ok(())
+}
+
+/// Returns whether `node_key` is known as a Lightning node of `mint`.
+pub(crate) fn is_node_of_mint(
+    connection: &Connection,
+    mint: &str,
+    node_key: &[u8; 33],
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM mint_node_keys WHERE mint = ?1 AND node_key = ?2")?
+        .exists(params![mint, node_key])?)
 }

@@ -85,6 +85,11 @@ impl Account {
         Self(format!("external:{kind}"))
     }
 
+    /// The account of this name, as a row keeps it.
+    pub(super) const fn stored(name: String) -> Self {
+        Self(name)
+    }
+
     /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 /// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(crate) enum Cut {
     /// It never reaches the mint.
     HoldRequest,
     /// It does, but its answer never comes back.
@@ -29,13 +29,13 @@ struct State {
     reached: Notify,
 }
 
-pub(super) struct Line {
-    pub(super) url: String,
+pub(crate) struct Line {
+    pub(crate) url: String,
     state: Arc<State>,
 }
 
 impl Line {
-    pub(super) async fn to(upstream: &str) -> Self {
+    pub(crate) async fn to(upstream: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(State::default());
@@ -48,16 +48,16 @@ impl Line {
         Self { url, state }
     }
 
-    pub(super) fn cut(&self, cut: Cut, at: &'static str) {
+    pub(crate) fn cut(&self, cut: Cut, at: &'static str) {
         *self.state.cut.lock() = Some((cut, at));
     }
 
-    pub(super) fn mend(&self) {
+    pub(crate) fn mend(&self) {
         *self.state.cut.lock() = None;
     }
 
     /// Waits until a request was cut off.
-    pub(super) async fn reached(&self) {
+    pub(crate) async fn reached(&self) {
         self.state.reached.notified().await;
     }
 }
