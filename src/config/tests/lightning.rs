@@ -7,7 +7,11 @@ fn the_sample_shows_each_kind_of_lightning_backend_with_its_keys() {
     let mut shown = Vec::new();
     for block in SAMPLE.split("# [lightning.backends.").skip(1) {
         let lines = block.lines().skip(1);
-        let keys = lines.map_while(|line| line.strip_prefix("# ").filter(|it| it.contains(" = ")));
+        let is_setting = |line: &&str| {
+            let key = line.split(" = ").next().unwrap_or_default();
+            line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        };
+        let keys = lines.map_while(|line| line.strip_prefix("# ").filter(is_setting));
         let text: Vec<&str> = keys.collect();
         shown.push(text.join("\n").parse::<Table>().unwrap());
     }
