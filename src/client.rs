@@ -5,6 +5,8 @@
 //! is rustls with the ring provider; a second provider in the binary would make
 //! rustls panic at its first use, so it is installed here, once.
 
+mod pin;
+
 use std::sync::Once;
 use std::time::Duration;
 
@@ -29,10 +31,16 @@ pub type HttpError = reqwest::Error;
 
 static PROVIDER: Once = Once::new();
 
-/// The client cannot be built, because TLS cannot be set up on this machine.
+/// The client cannot be built.
 #[derive(Debug, thiserror::Error)]
-#[error("set up the HTTP client")]
-pub struct ClientError(#[from] reqwest::Error);
+pub enum ClientError {
+    /// TLS cannot be set up on this machine.
+    #[error("set up the HTTP client")]
+    Setup(#[from] reqwest::Error),
+    /// The certificates that alone should count are none.
+    #[error("read the certificates to trust: {0}")]
+    Certificates(String),
+}
 
 /// Makes ring the TLS provider of this process; later calls do nothing.
 pub fn install_tls_provider() {
@@ -103,6 +111,32 @@ pub fn upstream_client(protocol: &UpstreamProtocol) -> Result<reqwest::Client, C
     Ok(client.build()?)
 }
 
+/// Returns a client for one server that has keys to money. It sends each request
+/// once and has no deadline but that for connecting: its caller sets one.
+///
+/// With `certificates`, in PEM, only a server that shows one of them, or one that
+/// they have signed, is spoken to; otherwise the public authorities decide.
+///
+/// # Errors
+/// When TLS cannot be set up, or the certificates cannot be read.
+pub fn pinned_client(certificates: Option<&str>) -> Result<reqwest::Client, ClientError> {
+    install_tls_provider();
+    let mut client = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .user_agent(concat!("feria/", env!("CARGO_PKG_VERSION")))
+        // A stream that is given up must end with its connection, and no other call with it.
+        .http1_only();
+    if let Some(pem) = certificates {
+        let config = pin::pinned_config(pem).map_err(ClientError::Certificates)?;
+        client = client.tls_backend_preconfigured(config);
+    }
+    Ok(client.build()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,5 +145,14 @@ mod tests {
     fn clients_can_be_built_more_than_once() {
         assert!(http_client(Duration::from_secs(1)).is_ok());
         assert!(http_client(Duration::from_secs(2)).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_not_pinned() {
+        assert!(matches!(
+            pinned_client(Some("no certificate")),
+            Err(ClientError::Certificates(_))
+        ));
+        assert!(pinned_client(None).is_ok());
     }
 }

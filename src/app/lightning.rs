@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::AppParts;
 use crate::config::{BackendConfig, Config, MintBackendConfig};
 use crate::lightning::mint::MintBackend;
-use crate::lightning::{Lightning, LightningBackend};
+use crate::lightning::{Lightning, LightningBackend, LndBackend};
 use crate::store::ledger::Ledger;
 use crate::wallet::Wallets;
 use treasury::Treasury;
@@ -32,6 +32,16 @@ pub(super) fn open(sources: &Sources<'_>) -> anyhow::Result<Lightning> {
     let mut backends = parts.lightning.clone();
     for (name, backend) in &settings.backends {
         backends.push(match backend {
+            BackendConfig::Lnd(lnd) => {
+                let clock = Arc::clone(&parts.clock);
+                Arc::new(LndBackend::open(
+                    name,
+                    lnd,
+                    config.network,
+                    &config.data_dir,
+                    clock,
+                )?)
+            }
             BackendConfig::Mint(settings) => mint(sources, name, settings)?,
             BackendConfig::Simulated => simulated(config, parts, name)?,
         });

@@ -3,16 +3,18 @@
 //! Backends have names of their own, so that two of one kind can stand beside each
 //! other. The keys of a kind are its file in this folder.
 
+mod lnd;
+mod mint;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{ConfigError, source};
-
-mod mint;
-
+pub use lnd::LndConfig;
 pub use mint::MintBackendConfig;
+
+use super::{ConfigError, source};
 
 /// The longest name of a backend; it is part of account names in the ledger.
 const MAX_NAME_CHARS: usize = 32;
@@ -23,6 +25,8 @@ const MAX_NAME_CHARS: usize = 32;
 pub enum BackendConfig {
     /// A Cashu mint: its quotes are invoices, its melts are payments.
     Mint(MintBackendConfig),
+    /// An lnd that somebody else runs, over its REST interface.
+    Lnd(LndConfig),
     /// A pretended network inside this process; only on `network = "simulated"`.
     Simulated,
 }
@@ -45,13 +49,27 @@ impl BackendConfig {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Mint(_) => "mint",
+            Self::Lnd(_) => "lnd",
             Self::Simulated => "simulated",
+        }
+    }
+
+    /// Returns whether the money is real; `None` when it is what the node's is.
+    pub(super) const fn is_real(&self) -> Option<bool> {
+        match self {
+            Self::Lnd(_) => Some(true),
+            Self::Mint(_) => None,
+            Self::Simulated => Some(false),
         }
     }
 
     /// Returns one of each kind with its defaults: the list of all kinds and keys.
     pub(super) fn of_each_kind() -> Vec<Self> {
-        vec![Self::Mint(MintBackendConfig::default()), Self::Simulated]
+        vec![
+            Self::Lnd(LndConfig::default()),
+            Self::Mint(MintBackendConfig::default()),
+            Self::Simulated,
+        ]
     }
 
     fn read(
@@ -71,7 +89,23 @@ impl BackendConfig {
             });
         };
         source::check_section(table, &source::as_table(kind), section, &origin(section))?;
-        source::typed(table, section, origin)
+        let backend: Self = source::typed(table, section, origin)?;
+        backend.check().map_err(|(key, reason)| {
+            let key = format!("{section}.{key}");
+            ConfigError::Value {
+                origin: origin(&key),
+                key,
+                reason,
+            }
+        })?;
+        Ok(backend)
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        match self {
+            Self::Lnd(lnd) => lnd.check(),
+            Self::Mint(_) | Self::Simulated => Ok(()),
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub use error::ConfigError;
 pub use forward::{ForwardConfig, InjectedValue};
 pub use gateway::GatewayConfig;
 pub use keys::{ACCESS_SECRET, NodeSeed, PAYWALL_SECRET};
-pub use lightning::{BackendConfig, LightningConfig, MintBackendConfig};
+pub use lightning::{BackendConfig, LightningConfig, LndConfig, MintBackendConfig};
 pub use mint::MintEntry;
 pub use policy::{DEFAULT_POLICY, Names, PolicyConfig, PolicyLimits, SAMPLE_POLICY, ScopedLimits};
 pub use pricer::{PriceFallback, PricerConfig};
@@ -149,16 +149,29 @@ impl Config {
         Ok(config)
     }
 
-    /// Refuses pretended parts on a node that moves real money.
+    /// Refuses pretended parts on a node that moves real money, and the reverse.
     fn check_network(&self) -> Result<(), ConfigError> {
-        let mut backends = self.lightning.backends.iter();
-        match backends.find(|(_, backend)| **backend == BackendConfig::Simulated) {
-            Some((name, _)) if self.network != Network::Simulated => Err(ConfigError::Simulated {
-                key: format!("lightning.backends.{name}.kind"),
-                network: self.network.as_str(),
-            }),
-            _ => Ok(()),
+        let plays = self.network == Network::Simulated;
+        for (name, backend) in &self.lightning.backends {
+            let key = format!("lightning.backends.{name}.kind");
+            match (backend.is_real(), plays) {
+                (Some(false), false) => {
+                    return Err(ConfigError::Simulated {
+                        key,
+                        network: self.network.as_str(),
+                    });
+                }
+                (Some(true), true) => {
+                    return Err(ConfigError::Value {
+                        origin: self.data_dir.join(CONFIG_FILE).display().to_string(),
+                        key,
+                        reason: "it moves real money, and `network` is \"simulated\"".to_owned(),
+                    });
+                }
+                _ => {}
+            }
         }
+        Ok(())
     }
 }
 

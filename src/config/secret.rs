@@ -57,23 +57,37 @@ impl SecretRef {
     /// Reads the secret, without white space around it.
     ///
     /// # Errors
-    /// When it is missing, too large, or a file that others may read.
+    /// When it is missing, too large, not text, or a file that others may read.
     pub fn read(&self, data_dir: &Path) -> Result<Zeroizing<String>, ConfigError> {
-        let fault = |reason: String| ConfigError::Secret {
-            reference: String::from(self.clone()),
-            reason,
-        };
-        let text = match self {
-            Self::Env(name) => Zeroizing::new(
-                std::env::var(name).map_err(|_| fault("the variable is not set".to_owned()))?,
-            ),
-            Self::File(path) => read_private(&data_dir.join(path)).map_err(fault)?,
-        };
+        let bytes = self.read_bytes(data_dir)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| self.fault("it is not text"))?;
         Ok(Zeroizing::new(text.trim().to_owned()))
+    }
+
+    /// Reads the secret as it is.
+    ///
+    /// # Errors
+    /// When it is missing, too large, or a file that others may read.
+    pub fn read_bytes(&self, data_dir: &Path) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+        match self {
+            Self::Env(name) => std::env::var(name)
+                .map(|text| Zeroizing::new(text.into_bytes()))
+                .map_err(|_| self.fault("the variable is not set")),
+            Self::File(path) => {
+                read_private(&data_dir.join(path)).map_err(|reason| self.fault(&reason))
+            }
+        }
+    }
+
+    fn fault(&self, reason: &str) -> ConfigError {
+        ConfigError::Secret {
+            reference: String::from(self.clone()),
+            reason: reason.to_owned(),
+        }
     }
 }
 
-fn read_private(path: &Path) -> Result<Zeroizing<String>, String> {
+fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     use std::os::unix::fs::PermissionsExt;
 
     let metadata =
@@ -87,7 +101,7 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, String> {
     if metadata.len() > MAX_SECRET_BYTES {
         return Err(format!("{} is too large for a secret", path.display()));
     }
-    std::fs::read_to_string(path)
+    std::fs::read(path)
         .map(Zeroizing::new)
         .map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -181,6 +181,23 @@ fn a_node_with_real_money_refuses_simulated_parts() {
 }
 
 #[test]
+fn a_node_with_play_money_refuses_real_backends() {
+    let lnd = "[lightning.backends.node]\nkind = \"lnd\"";
+    check_refused(
+        &format!("network = \"simulated\"\n{lnd}"),
+        &[],
+        &["`lightning.backends.node.kind`", "real money"],
+    );
+    check_refused(
+        &format!("{lnd}\nurl = \"http://10.0.0.1:8080\""),
+        &[],
+        &["`lightning.backends.node.url`", "https"],
+    );
+
+    assert!(Folder::with(&[(CONFIG_FILE, lnd)]).load(&[]).is_ok());
+}
+
+#[test]
 fn a_missing_configuration_says_how_to_make_one() {
     let empty = tempfile::tempdir().unwrap();
 

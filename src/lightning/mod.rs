@@ -11,12 +11,14 @@ use async_trait::async_trait;
 use feria_paywall::amount::Msat;
 use feria_paywall::payment::{PaymentHash, Preimage};
 
+mod lnd;
 pub mod mint;
 mod set;
 #[cfg(feature = "sandbox")]
 pub mod simulated;
 mod supervised;
 
+pub use lnd::{LndBackend, LndError};
 pub use set::{Lightning, NoSuchBackend};
 pub use supervised::BackendHealth;
 
