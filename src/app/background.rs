@@ -83,18 +83,20 @@ impl EventSink for MarketSink {
 
 impl App {
     /// Reads the market from the read relays.
-    pub(super) fn follow_market(&self) -> anyhow::Result<()> {
+    pub(super) fn follow_market(&self) {
         let urls = self.node.relay_urls(|relay| relay.read);
         if urls.is_empty() {
-            return Ok(());
+            return;
         }
-        let deliveries = self
-            .relays
-            .subscribe(&urls, self.market.indexer.filters(), None)?;
-        let indexer = self.market.indexer.clone();
-        self.lifecycle
-            .spawn(async move { indexer.follow(deliveries).await });
-        Ok(())
+        let reader = self.market.reader();
+        self.lifecycle.spawn(async move {
+            if let Err(error) = reader.run(urls).await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the market is not read from relays"
+                );
+            }
+        });
     }
 
     /// Announces what the index took to live subscriptions of the relay endpoint.

@@ -301,7 +301,7 @@ impl App {
         http::serve_public(&self.node, listeners.public, &self.lifecycle);
         http::serve_admin(&self.node, listeners.admin, &self.lifecycle);
         self.announce_changes();
-        self.follow_market()?;
+        self.follow_market();
         self.start_ticks();
         tracing::info!(
             network = self.config.network.as_str(),

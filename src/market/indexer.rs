@@ -9,16 +9,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use nostr::event::{Event, Kind};
-use nostr::filter::{Filter, SingleLetterTag};
+use nostr::filter::Filter;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 
 use super::policy::{GiftWraps, Policy};
 use crate::clock::SharedClock;
 use crate::protocol::{self, CatalogOffer, kinds, tags, text};
-use crate::relay::Delivery;
 use crate::store::StoreError;
-use crate::store::index::{CatalogRow, Index, Stored};
+use crate::store::index::{CatalogRow, Cursor, Index, NewEvent, Quota, Stored};
 
 /// New events a slow live subscription may fall behind before it loses some.
 const CHANGES_BUFFER: usize = 1_024;
@@ -114,6 +113,27 @@ impl From<Reason> for Admission {
     }
 }
 
+impl From<Stored> for Reason {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::New => Self::Stored,
+            Stored::Duplicate => Self::Duplicate,
+            Stored::Superseded => Self::Superseded,
+            Stored::Deleted => Self::Deleted,
+            Stored::OverQuota => Self::Quota,
+        }
+    }
+}
+
+/// A verified event and where it was seen.
+#[derive(Debug, Clone)]
+pub struct SeenEvent {
+    /// Its id and signature are right.
+    pub event: Event,
+    /// The relay's URL.
+    pub relay: Option<String>,
+}
+
 /// Takes events into the index; clones share it.
 #[derive(Debug, Clone)]
 pub struct Indexer {
@@ -145,23 +165,83 @@ impl Indexer {
         fields(event.id = %event.id, event.kind = event.kind.as_u16())
     )]
     pub async fn admit(&self, event: Event, relay: Option<&str>) -> Admission {
-        let reason = match self.take(&event, relay).await {
-            Ok(reason) => reason,
-            Err(error) => {
-                tracing::error!(
-                    event.id = %event.id,
-                    error = &error as &dyn std::error::Error,
-                    "the index could not store an event"
-                );
-                Reason::Fault
-            }
+        let seen = SeenEvent {
+            event,
+            relay: relay.map(str::to_owned),
         };
-        self.count(reason.as_str());
-        if reason == Reason::Stored {
-            // An error means that nobody listens.
-            let _ = self.changes.send(Arc::new(event));
-        }
+        let reasons = self.admit_all(vec![seen], Vec::new()).await;
+        let reason = reasons.map_or(Reason::Fault, |reasons| {
+            reasons.first().copied().unwrap_or(Reason::Fault)
+        });
         reason.into()
+    }
+
+    /// Takes verified events in, in one step, and moves `cursors` with them. Returns
+    /// what became of each, in their order.
+    ///
+    /// # Errors
+    /// When the index failed; nothing was taken and no cursor moved then.
+    pub async fn admit_all(
+        &self,
+        events: Vec<SeenEvent>,
+        cursors: Vec<Cursor>,
+    ) -> Result<Vec<Reason>, StoreError> {
+        let now = self.clock.now();
+        let count = events.len();
+        let projected = self.project(events, now).await?;
+        let mut reasons = vec![Reason::Fault; count];
+        let (mut places, mut offered) = (Vec::new(), Vec::new());
+        for (place, one) in projected.into_iter().enumerate() {
+            match one {
+                Ok((new, absurd_prices)) => {
+                    places.push((place, absurd_prices));
+                    offered.push(new);
+                }
+                Err(refusal) => reasons[place] = refusal,
+            }
+        }
+        if !offered.is_empty() || !cursors.is_empty() {
+            let stored = self.index.insert_batch(offered, cursors, now).await;
+            let stored = stored.inspect_err(|error| {
+                tracing::error!(
+                    count,
+                    error = error as &dyn std::error::Error,
+                    "the index could not store events"
+                );
+                self.count(Reason::Fault.as_str(), count as u64);
+            })?;
+            for ((place, absurd_prices), (event, stored)) in places.into_iter().zip(stored) {
+                reasons[place] = Reason::from(stored);
+                if stored == Stored::New {
+                    self.count("absurd-price", absurd_prices);
+                    // An error means that nobody listens.
+                    let _ = self.changes.send(Arc::new(event));
+                }
+            }
+        }
+        for reason in &reasons {
+            self.count(reason.as_str(), 1);
+        }
+        Ok(reasons)
+    }
+
+    /// Reads what each event offers, or says why it is not taken.
+    async fn project(
+        &self,
+        events: Vec<SeenEvent>,
+        now: u64,
+    ) -> Result<Vec<Projected>, StoreError> {
+        let policy = self.policy.read().clone();
+        let work = move || {
+            let quotas = Quotas::new(&policy);
+            events
+                .into_iter()
+                .map(|seen| project(seen, &policy, &quotas, now))
+                .collect()
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| StoreError::Stopped)
     }
 
     /// Returns the events stored from now on. A receiver that lags loses the
@@ -196,15 +276,6 @@ impl Indexer {
         vec![Filter::new().kinds(kinds.into_iter().map(Kind::from_u16))]
     }
 
-    /// Admits what a subscription delivers until it ends.
-    pub async fn follow(&self, mut deliveries: mpsc::Receiver<Delivery>) {
-        while let Some(delivery) = deliveries.recv().await {
-            if let Delivery::Event(received) = delivery {
-                self.admit(received.event, Some(&received.relay)).await;
-            }
-        }
-    }
-
     /// Reads the catalog again from the raw events; returns the number of rows.
     ///
     /// # Errors
@@ -223,73 +294,72 @@ impl Indexer {
         found.into_iter().next()
     }
 
-    async fn take(&self, event: &Event, relay: Option<&str>) -> Result<Reason, StoreError> {
-        let now = self.clock.now();
-        let policy = self.policy.read().clone();
-        if let Some(refusal) = refusal(&policy, event, now) {
-            return Ok(refusal);
-        }
-        // A copy of a stored event only adds a sighting; it needs no quota.
-        let is_known = self.index.find_event(event.id.to_bytes()).await?.is_some();
-        if !is_known && self.is_over_quota(&policy, event, now).await? {
-            return Ok(Reason::Quota);
-        }
-        let offers = protocol::read(event);
-        if !is_known {
-            self.count_absurd_prices(&offers);
-        }
-        let rows = rows_of(event, &offers);
-        let relay = relay.map(str::to_owned);
-        let stored = self.index.insert(event.clone(), rows, relay, now).await?;
-        Ok(match stored {
-            Stored::New => Reason::Stored,
-            Stored::Duplicate => Reason::Duplicate,
-            Stored::Superseded => Reason::Superseded,
-            Stored::Deleted => Reason::Deleted,
-        })
+    fn count(&self, name: &'static str, more: u64) {
+        *self.counters.lock().entry(name).or_default() += more;
     }
+}
 
-    async fn is_over_quota(
-        &self,
-        policy: &Policy,
-        event: &Event,
-        now: u64,
-    ) -> Result<bool, StoreError> {
-        let kind = event.kind.as_u16();
-        if kind == kinds::GIFT_WRAP {
-            let recipients = tags::values(event, "p").map(str::to_owned);
-            let waiting = Filter::new()
-                .kind(event.kind)
-                .custom_tags(SingleLetterTag::LOWERCASE_P, recipients);
-            let limit = policy.max_wraps_per_inbox;
-            return Ok(self.index.count(vec![waiting], limit, now).await? >= limit);
-        }
-        let is_listing = kinds::LISTINGS.contains(&kind);
-        let counted = policy
+/// The quotas of a policy, ready to be handed out.
+struct Quotas {
+    listings: Quota,
+    others: Quota,
+    wraps: Quota,
+}
+
+impl Quotas {
+    fn new(policy: &Policy) -> Self {
+        let (listings, others): (Vec<u16>, Vec<u16>) = policy
             .kinds
             .iter()
-            .copied()
-            .filter(|other| kinds::LISTINGS.contains(other) == is_listing)
-            .collect();
-        let limit = if is_listing {
-            policy.max_listings_per_key
-        } else {
-            policy.max_others_per_key
-        };
-        Ok(self.index.count_beside(event, counted).await? >= limit)
-    }
-
-    fn count_absurd_prices(&self, offers: &[CatalogOffer]) {
-        for offer in offers {
-            if offer.price.msat.is_err_and(|fault| fault.is_absurd()) {
-                self.count("absurd-price");
-            }
+            .partition(|kind| kinds::LISTINGS.contains(kind));
+        Self {
+            listings: Quota::Author {
+                kinds: listings.into(),
+                limit: policy.max_listings_per_key,
+            },
+            others: Quota::Author {
+                kinds: others.into(),
+                limit: policy.max_others_per_key,
+            },
+            wraps: Quota::Recipients {
+                limit: policy.max_wraps_per_inbox,
+            },
         }
     }
 
-    fn count(&self, name: &'static str) {
-        *self.counters.lock().entry(name).or_default() += 1;
+    fn of(&self, kind: u16) -> Quota {
+        let quota = if kind == kinds::GIFT_WRAP {
+            &self.wraps
+        } else if kinds::LISTINGS.contains(&kind) {
+            &self.listings
+        } else {
+            &self.others
+        };
+        quota.clone()
     }
+}
+
+/// An event with what it offers and how many of its prices are absurd, or why it is
+/// not taken.
+type Projected = Result<(NewEvent, u64), Reason>;
+
+fn project(seen: SeenEvent, policy: &Policy, quotas: &Quotas, now: u64) -> Projected {
+    let SeenEvent { event, relay } = seen;
+    if let Some(refusal) = refusal(policy, &event, now) {
+        return Err(refusal);
+    }
+    let offers = protocol::read(&event);
+    let absurd_prices = offers
+        .iter()
+        .filter(|offer| offer.price.msat.is_err_and(|fault| fault.is_absurd()))
+        .count() as u64;
+    let new = NewEvent {
+        rows: rows_of(&event, &offers),
+        quota: quotas.of(event.kind.as_u16()),
+        event,
+        relay,
+    };
+    Ok((new, absurd_prices))
 }
 
 /// Returns why `event` is not taken, as far as the event alone tells.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`indexer`] | is this event taken, and what does the catalog say about it? |
 //! | [`policy`] | where are the limits? |
+//! | [`reading`] | what do relays have that is not here yet? |
 //! | [`publisher`] | what does an own agent publish, and did it arrive? |
 //! | [`search`] | what is for sale? |
 //! | [`check`] | why does nobody see this listing? |
@@ -15,14 +16,16 @@ pub mod client_rules;
 pub mod indexer;
 pub mod policy;
 pub mod publisher;
+pub mod reading;
 pub mod search;
 #[cfg(test)]
 mod tests;
 
 pub use check::{CheckReport, QuotedPrice};
-pub use indexer::{Admission, Indexer, Reason};
+pub use indexer::{Admission, Indexer, Reason, SeenEvent};
 pub use policy::{GiftWraps, Policy};
 pub use publisher::{OwnAgent, PublishReport, Publisher};
+pub use reading::{ReadError, Reader};
 pub use search::{Page, SearchQuery};
 
 use crate::clock::SharedClock;
@@ -44,6 +47,17 @@ pub struct Market {
 }
 
 impl Market {
+    /// Returns what reads relays into this market.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(
+            self.relays.clone(),
+            self.index.clone(),
+            self.indexer.clone(),
+            self.clock.clone(),
+        )
+    }
+
     /// Returns the market over `index` and `relays`.
     #[must_use]
     pub fn new(index: Index, relays: Relays, policy: Policy, clock: SharedClock) -> Self {

@@ -24,6 +24,7 @@
 //! | `session/auth.rs` | NIP-42 |
 //! | `work.rs` | what a link is asked for: subscriptions and requests |
 //! | `frame.rs` | reading a frame; the cheap look at an event's id |
+//! | `verify.rs` | ids and signatures, on all cores |
 //! | `seen.rs` | ids that were verified and delivered |
 //! | `health.rs` | counters of one relay |
 //! | `backoff.rs` | how long to wait |
@@ -38,6 +39,7 @@ mod link;
 mod seen;
 mod session;
 mod socket;
+mod verify;
 mod work;
 
 use std::collections::hash_map::Entry;
@@ -65,6 +67,7 @@ use health::Health;
 use link::Link;
 use seen::Seen;
 use socket::Reach;
+use verify::Verifiers;
 use work::{Command, Sink, Subscription};
 
 /// Deliveries that wait for the reader of a subscription.
@@ -87,6 +90,9 @@ pub struct Received {
     pub relay: String,
     /// The event; its id and signature are right.
     pub event: Event,
+    /// Counts how often the relay was asked; what it sent in one round came over
+    /// one connection, without a gap.
+    pub round: u32,
 }
 
 /// What a subscription delivers.
@@ -99,7 +105,29 @@ pub enum Delivery {
     EndOfStored {
         /// The relay, as the subscriber wrote its URL.
         relay: String,
+        /// As in [`Received::round`].
+        round: u32,
     },
+}
+
+/// Stored events of a relay, as far as it gave them.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// In the order in which they came.
+    pub events: Vec<Event>,
+    /// Why there are no more.
+    pub end: PageEnd,
+}
+
+/// Why a page ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageEnd {
+    /// The relay said that these are all it gives for the filters.
+    Whole,
+    /// It is as much as is taken at once.
+    Full,
+    /// The relay fell silent or was lost.
+    Broken,
 }
 
 /// What a relay answered to an event.
@@ -171,6 +199,7 @@ struct Shared {
     links: Mutex<HashMap<LinkKey, mpsc::Sender<Command>>>,
     health: Mutex<HashMap<RelayUrl, Arc<Health>>>,
     next_subscription: AtomicU64,
+    verifiers: Verifiers,
 }
 
 impl fmt::Debug for Relays {
@@ -213,6 +242,7 @@ impl Relays {
                 links: Mutex::default(),
                 health: Mutex::default(),
                 next_subscription: AtomicU64::default(),
+                verifiers: Verifiers::default(),
             }),
         }
     }
@@ -242,6 +272,31 @@ impl Relays {
         filters: Vec<Filter>,
         identity: Option<Keys>,
     ) -> Result<mpsc::Receiver<Delivery>, RelayError> {
+        self.subscribe_within(urls, filters, identity, None)
+    }
+
+    /// As [`Self::subscribe`], for what is new alone: each time it connects, the
+    /// relay is asked for events made since `window` before. What is older is for
+    /// [`Self::fetch_page`].
+    ///
+    /// # Errors
+    /// As [`Self::subscribe`].
+    pub fn subscribe_to_new(
+        &self,
+        urls: &[String],
+        filters: Vec<Filter>,
+        window: Duration,
+    ) -> Result<mpsc::Receiver<Delivery>, RelayError> {
+        self.subscribe_within(urls, filters, None, Some(window))
+    }
+
+    fn subscribe_within(
+        &self,
+        urls: &[String],
+        filters: Vec<Filter>,
+        identity: Option<Keys>,
+        window: Option<Duration>,
+    ) -> Result<mpsc::Receiver<Delivery>, RelayError> {
         let parsed: Vec<(RelayUrl, &String)> = urls
             .iter()
             .map(|relay| Ok((parse_url(relay)?, relay)))
@@ -253,7 +308,8 @@ impl Relays {
                 sender: sender.clone(),
                 seen: Arc::clone(&seen),
             };
-            let subscription = Subscription::new(relay.clone(), filters.clone(), sink);
+            let mut subscription = Subscription::new(relay.clone(), filters.clone(), sink);
+            subscription.window = window;
             self.command(
                 url,
                 identity.as_ref(),
@@ -313,6 +369,19 @@ impl Relays {
         filters: Vec<Filter>,
         identity: Option<&Keys>,
     ) -> Result<Vec<Event>, RelayError> {
+        Ok(self.fetch_page(url, filters, identity).await?.events)
+    }
+
+    /// As [`Self::fetch`], and says why there are no more.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    pub async fn fetch_page(
+        &self,
+        url: &str,
+        filters: Vec<Filter>,
+        identity: Option<&Keys>,
+    ) -> Result<Page, RelayError> {
         let (reply, answer) = oneshot::channel();
         let sink = Sink::collect(reply);
         let subscription = Subscription::new(url.to_owned(), filters, sink);

@@ -3,6 +3,7 @@
 //! Every event is matched, verified and counted here before it is handed over.
 
 mod auth;
+mod turns;
 
 use std::time::Duration;
 
@@ -17,16 +18,16 @@ use super::frame::{self, Incoming, WireId};
 use super::health::shorten;
 use super::link::Link;
 use super::socket::Socket;
+use super::verify::Checked;
 use super::work::{Command, Failure, Sink, Todo, Wake};
-use super::{Delivery, Received};
+use super::{Delivery, PageEnd, Received};
 use auth::Auth;
+use turns::{Turn, Turns};
 
 /// Frames of nonsense, less the good ones, that end a connection.
 const MAX_STRIKES: u32 = 100;
 /// Pings without work after which a connection is closed.
 const IDLE_PINGS: u32 = 2;
-/// Events verified before other tasks of this thread get their turn.
-const VERIFY_BATCH: u32 = 16;
 /// Doublings of the wait after a refusal that will hardly change.
 const LASTING_REFUSAL: u32 = 5;
 
@@ -48,7 +49,7 @@ pub(super) struct Session<'a> {
     auth: Auth,
     challenges: u32,
     strikes: u32,
-    verified: u32,
+    turns: Turns,
     /// Pings since the last frame.
     silent_pings: u32,
     /// Pings since there was something to do.
@@ -67,7 +68,7 @@ impl<'a> Session<'a> {
             auth: Auth::None,
             challenges: 0,
             strikes: 0,
-            verified: 0,
+            turns: Turns::default(),
             silent_pings: 0,
             idle_pings: 0,
         }
@@ -79,15 +80,39 @@ impl<'a> Session<'a> {
             return end;
         }
         loop {
+            let (is_open, has_batch) = (!self.turns.is_over(), self.turns.has_batch());
+            let is_reading = is_open && self.turns.has_room();
             let step = tokio::select! {
-                frame = self.socket.next() => self.read(frame).await,
-                Some(command) = self.link.commands.recv() => self.obey(command).await,
+                biased;
+                _ = self.ping.tick(), if is_open => self.check().await,
+                Some(command) = self.link.commands.recv(), if is_open => self.obey(command).await,
                 Some(wake) = self.link.work.wakes.next() => self.act(wake).await,
-                _ = self.ping.tick() => self.check().await,
+                Some(turn) = self.turns.next() => self.take(turn).await,
+                frame = self.socket.next(), if is_reading => self.read(frame).await,
+                // The socket has nothing more at this moment.
+                () = std::future::ready(()), if has_batch => {
+                    self.turns.verify(&self.link.shared.verifiers);
+                    Ok(())
+                }
             };
-            if let Err(end) = step {
+            if let Err(end) = step
+                && let Some(end) = self.turns.end(end, &self.link.shared.verifiers)
+            {
                 return end;
             }
+        }
+    }
+
+    async fn take(&mut self, turn: Turn) -> Step {
+        match turn {
+            Turn::Events(events) => {
+                for checked in events {
+                    self.on_checked(checked).await?;
+                }
+                Ok(())
+            }
+            Turn::Said(said) => self.on_said(said).await,
+            Turn::Over(end) => Err(end),
         }
     }
 
@@ -131,7 +156,7 @@ impl<'a> Session<'a> {
         let Some(subscription) = self.link.work.subscriptions.get(&number) else {
             return Ok(());
         };
-        let filters = subscription.filters.clone();
+        let filters = subscription.asked_at(self.link.shared.clock.now());
         self.say(ClientMessage::req(SubscriptionId::new(id.text()), filters))
             .await
     }
@@ -230,20 +255,30 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         match frame::parse(text) {
-            Some(Incoming::Event(id, event)) => self.on_event(id, *event).await,
-            Some(Incoming::Ok(id, status, message)) => self.on_ok(id, status, message).await,
-            Some(Incoming::EndOfStored(id)) => self.on_end_of_stored(id).await,
-            Some(Incoming::Closed(id, reason)) => {
+            Some(Incoming::Event(id, event)) => self.on_event(id, *event),
+            Some(said) if !self.turns.is_empty() => {
+                self.turns.add_said(said, &self.link.shared.verifiers);
+                Ok(())
+            }
+            Some(said) => self.on_said(said).await,
+            None => self.strike("not a message of a relay"),
+        }
+    }
+
+    async fn on_said(&mut self, said: Incoming) -> Step {
+        match said {
+            Incoming::Ok(id, status, message) => self.on_ok(id, status, message).await,
+            Incoming::EndOfStored(id) => self.on_end_of_stored(id).await,
+            Incoming::Closed(id, reason) => {
                 self.on_closed(id, &reason);
                 Ok(())
             }
-            Some(Incoming::Challenge(challenge)) => self.on_challenge(&challenge).await,
-            Some(Incoming::Notice(text)) => {
+            Incoming::Challenge(challenge) => self.on_challenge(&challenge).await,
+            Incoming::Notice(text) => {
                 self.link.health.set_error(&format!("notice: {text}"));
                 Ok(())
             }
-            Some(Incoming::Other) => Ok(()),
-            None => self.strike("not a message of a relay"),
+            Incoming::Event(..) | Incoming::Other => Ok(()),
         }
     }
 
@@ -254,21 +289,31 @@ impl<'a> Session<'a> {
             .is_some_and(|subscription| subscription.has_seen(event))
     }
 
-    async fn on_event(&mut self, id: WireId, event: Event) -> Step {
-        let Some(subscription) = self.link.work.subscriptions.get_mut(&id.number) else {
+    /// Keeps an event for the next batch that is verified.
+    fn on_event(&mut self, id: WireId, event: Event) -> Step {
+        let Some(subscription) = self.link.work.subscriptions.get(&id.number) else {
             // The relay has not read our CLOSE yet.
             return Ok(());
         };
         if !subscription.is_asked_for(&event) {
             return self.strike("an event that was not asked for");
         }
-        self.verified += 1;
-        if self.verified.is_multiple_of(VERIFY_BATCH) {
-            tokio::task::yield_now().await;
-        }
-        if event.verify().is_err() {
+        self.turns.add_event(id, event, &self.link.shared.verifiers);
+        Ok(())
+    }
+
+    async fn on_checked(&mut self, checked: Checked) -> Step {
+        let Checked {
+            id,
+            event,
+            is_genuine,
+        } = checked;
+        if !is_genuine {
             return self.strike("an event with a wrong id or signature");
         }
+        let Some(subscription) = self.link.work.subscriptions.get_mut(&id.number) else {
+            return Ok(());
+        };
         self.strikes = self.strikes.saturating_sub(1);
         let now = Timestamp::from(self.link.shared.clock.now());
         if event.is_expired_at(now) {
@@ -281,14 +326,17 @@ impl<'a> Session<'a> {
         self.link.health.count_event();
         if subscription.is_fetch() {
             if subscription.collect(event) {
-                self.link.work.end_fetch(id.number, None);
+                self.link.work.end_fetch(id.number, Ok(PageEnd::Full));
                 return self.close(id).await;
             }
             return Ok(());
         }
-        let relay = subscription.relay.clone();
-        self.deliver(id, Delivery::Event(Received { relay, event }))
-            .await
+        let received = Received {
+            relay: subscription.relay.clone(),
+            event,
+            round: id.round,
+        };
+        self.deliver(id, Delivery::Event(received)).await
     }
 
     /// Hands over a delivery. Does not read on while the receiver is full, so
@@ -334,11 +382,12 @@ impl<'a> Session<'a> {
             return Ok(());
         };
         if subscription.is_fetch() {
-            self.link.work.end_fetch(id.number, None);
+            self.link.work.end_fetch(id.number, Ok(PageEnd::Whole));
             return self.close(id).await;
         }
-        let relay = subscription.relay.clone();
-        self.deliver(id, Delivery::EndOfStored { relay }).await
+        let (relay, round) = (subscription.relay.clone(), id.round);
+        self.deliver(id, Delivery::EndOfStored { relay, round })
+            .await
     }
 
     fn on_closed(&mut self, id: WireId, reason: &str) {
@@ -366,7 +415,7 @@ impl<'a> Session<'a> {
         };
         if subscription.is_fetch() {
             let failure = Failure::Lost(reason);
-            self.link.work.end_fetch(id.number, Some(failure));
+            self.link.work.end_fetch(id.number, Err(failure));
             return;
         }
         subscription.refusals = subscription.refusals.saturating_add(1);

@@ -12,12 +12,13 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use nostr::event::{Event, EventId};
 use nostr::filter::{Filter, MatchEventOptions};
+use nostr::types::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Delivery;
 use super::frame::WireId;
 use super::seen::Seen;
+use super::{Delivery, Page, PageEnd};
 
 /// Connections on which a request is tried.
 const MAX_TRIES: u8 = 2;
@@ -57,7 +58,7 @@ pub(super) enum Sink {
         seen: Arc<Mutex<Seen>>,
     },
     Collect {
-        reply: Reply<Vec<Event>>,
+        reply: Reply<Page>,
         events: Vec<Event>,
         bytes: usize,
         seen: Seen,
@@ -66,7 +67,7 @@ pub(super) enum Sink {
 }
 
 impl Sink {
-    pub(super) fn collect(reply: Reply<Vec<Event>>) -> Self {
+    pub(super) fn collect(reply: Reply<Page>) -> Self {
         Self::Collect {
             reply,
             events: Vec::new(),
@@ -82,6 +83,8 @@ pub(super) struct Subscription {
     pub(super) relay: String,
     pub(super) filters: Vec<Filter>,
     pub(super) sink: Sink,
+    /// How far back from now the relay is asked; `None` for all it has.
+    pub(super) window: Option<Duration>,
     /// How often the `REQ` was sent.
     pub(super) round: u32,
     /// Refusals in a row.
@@ -97,6 +100,7 @@ impl Subscription {
             relay,
             filters,
             sink,
+            window: None,
             round: 0,
             refusals: 0,
             is_awaiting_auth: false,
@@ -106,6 +110,16 @@ impl Subscription {
 
     pub(super) fn is_fetch(&self) -> bool {
         matches!(self.sink, Sink::Collect { .. })
+    }
+
+    /// Returns what to ask the relay for at `now`, Unix seconds.
+    pub(super) fn asked_at(&self, now: u64) -> Vec<Filter> {
+        let Some(window) = self.window else {
+            return self.filters.clone();
+        };
+        let since = Timestamp::from(now.saturating_sub(window.as_secs()));
+        let filters = self.filters.iter().cloned();
+        filters.map(|filter| filter.since(since)).collect()
     }
 
     /// What a search means is the relay's business; the rest is checked.
@@ -256,7 +270,7 @@ impl Work {
             }
             Wake::FetchDue(id) => {
                 self.current(id)?;
-                self.end_fetch(id.number, Some(Failure::Silent));
+                self.end_fetch(id.number, Err(Failure::Silent));
                 Some(Todo::Close(id))
             }
             Wake::PublishDue(id, serial) => {
@@ -278,8 +292,8 @@ impl Work {
         (subscription.round == id.round).then_some(subscription)
     }
 
-    /// Ends a fetch with what it has; with `failure` if that is nothing.
-    pub(super) fn end_fetch(&mut self, number: u64, failure: Option<Failure>) {
+    /// Ends a fetch with what it has; with a failure if that is nothing.
+    pub(super) fn end_fetch(&mut self, number: u64, end: Result<PageEnd, Failure>) {
         if !self
             .subscriptions
             .get(&number)
@@ -292,9 +306,13 @@ impl Work {
             ..
         }) = self.subscriptions.remove(&number)
         {
-            let answer = match failure {
-                Some(failure) if events.is_empty() => Err(failure),
-                _ => Ok(events),
+            let answer = match end {
+                Ok(end) => Ok(Page { events, end }),
+                Err(failure) if events.is_empty() => Err(failure),
+                Err(_) => Ok(Page {
+                    events,
+                    end: PageEnd::Broken,
+                }),
             };
             // Fails only when the caller has given up.
             let _ = reply.send(answer);
@@ -337,7 +355,7 @@ impl Work {
             }
         }
         for number in fetches {
-            self.end_fetch(number, Some(Failure::Lost(reason.to_owned())));
+            self.end_fetch(number, Err(Failure::Lost(reason.to_owned())));
         }
         let mut publishes = Vec::new();
         for (id, publish) in &mut self.publishes {

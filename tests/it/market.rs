@@ -42,7 +42,6 @@ impl EventSink for Sink {
 
 struct Node {
     market: Market,
-    relays: Relays,
     clock: Arc<ManualClock>,
     lifecycle: Lifecycle,
 }
@@ -59,10 +58,9 @@ impl Node {
         let entropy = Arc::new(SeededEntropy::new(3));
         let relays = Relays::new(options, clock.clone(), entropy, lifecycle.clone());
         let index = Index::in_memory().unwrap();
-        let market = Market::new(index, relays.clone(), Policy::default(), clock.clone());
+        let market = Market::new(index, relays, Policy::default(), clock.clone());
         Self {
             market,
-            relays,
             clock,
             lifecycle,
         }
@@ -94,14 +92,10 @@ impl Node {
 
     /// Follows the relay at `url`, and returns what is stored from now on.
     fn follow(&self, url: &str) -> broadcast::Receiver<Arc<Event>> {
-        let indexer = self.market.indexer.clone();
-        let changes = indexer.changes();
-        let deliveries = self
-            .relays
-            .subscribe(&[url.to_owned()], indexer.filters(), None)
-            .unwrap();
+        let changes = self.market.indexer.changes();
+        let (reader, urls) = (self.market.reader(), vec![url.to_owned()]);
         self.lifecycle
-            .spawn(async move { indexer.follow(deliveries).await });
+            .spawn(async move { reader.run(urls).await.unwrap() });
         changes
     }
 

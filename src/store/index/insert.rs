@@ -85,7 +85,10 @@ pub(super) fn prune_expired(
     Ok(rids.len())
 }
 
-fn find_rid(transaction: &Transaction<'_>, event: &Event) -> Result<Option<i64>, StoreError> {
+pub(super) fn find_rid(
+    transaction: &Transaction<'_>,
+    event: &Event,
+) -> Result<Option<i64>, StoreError> {
     Ok(transaction
         .prepare_cached("SELECT rid FROM events WHERE id = ?1")?
         .query_row([event.id.as_bytes()], |row| row.get(0))

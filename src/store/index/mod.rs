@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`rows`] | the types that go in and out |
+//! | [`batch`] | many events at once, and how far relays were read |
 //! | `insert` | one event: duplicates, addresses, deletions, expiry |
 //! | `query` | NIP-01 filters |
 //! | `catalog` | rows of offers, and the search |
@@ -24,6 +25,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use super::StoreError;
 use super::migration::{Step, migrate};
 
+pub mod batch;
 mod catalog;
 mod insert;
 mod query;
@@ -31,6 +33,7 @@ pub mod rows;
 #[cfg(test)]
 mod tests;
 
+pub use batch::{Cursor, NewEvent, Quota};
 pub use rows::{CatalogRow, Search, Stored};
 
 /// Released steps never change.
@@ -42,6 +45,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "0002_catalog",
         sql: include_str!("../migrations/index/0002_catalog.sql"),
+    },
+    Step {
+        name: "0003_cursors",
+        sql: include_str!("../migrations/index/0003_cursors.sql"),
     },
 ];
 
@@ -125,6 +132,34 @@ impl Index {
         .await
     }
 
+    /// Stores verified events and then moves `cursors`, all of it or nothing. Returns
+    /// the events, each with what became of it, in their order.
+    ///
+    /// # Errors
+    /// When the database fails; nothing was stored then.
+    pub async fn insert_batch(
+        &self,
+        events: Vec<NewEvent>,
+        cursors: Vec<Cursor>,
+        now: u64,
+    ) -> Result<Vec<(Event, Stored)>, StoreError> {
+        self.write("index.event.insert_batch", move |transaction| {
+            let stored = batch::insert_batch(transaction, &events, &cursors, now)?;
+            let events = events.into_iter().map(|new| new.event);
+            Ok(events.zip(stored).collect())
+        })
+        .await
+    }
+
+    /// Returns how far each relay was read with the filters named `filters`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_cursors(&self, filters: String) -> Result<Vec<Cursor>, StoreError> {
+        self.read(move |connection| batch::list_cursors(connection, &filters))
+            .await
+    }
+
     /// Returns the stored events that match any of `filters`, newest first, at
     /// most `limit` of each filter; expired and deleted ones are left out.
     ///
@@ -172,20 +207,6 @@ impl Index {
     pub async fn list_sightings(&self, id: [u8; 32]) -> Result<Vec<String>, StoreError> {
         self.read(move |connection| query::list_sightings(connection, &id))
             .await
-    }
-
-    /// Returns how many events of `author` with one of `kinds` are stored, not
-    /// counting those that `event` would replace. For quotas.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn count_beside(&self, event: &Event, kinds: Vec<u16>) -> Result<u64, StoreError> {
-        let (author, kind) = (event.pubkey, event.kind);
-        let d_tag = insert::d_tag(event);
-        self.read(move |connection| {
-            query::count_beside(connection, &author, kind, d_tag.as_deref(), &kinds)
-        })
-        .await
     }
 
     /// Returns the catalog rows that match, best match first, newest first among equals.

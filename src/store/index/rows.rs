@@ -14,6 +14,8 @@ pub enum Stored {
     Superseded,
     /// Its author deleted it, or it has expired.
     Deleted,
+    /// Too many of its like are stored.
+    OverQuota,
 }
 
 /// A search of the catalog.

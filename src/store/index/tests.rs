@@ -311,21 +311,65 @@ async fn the_longest_listed_path_answers_for_a_url() {
 #[tokio::test]
 async fn quotas_do_not_count_what_would_be_replaced() {
     let index = Index::in_memory().unwrap();
-    for d in ["a", "b"] {
-        insert(&index, &event(1, 31_402, NOW, &[&["d", d]])).await;
-    }
-    let count = |candidate| {
-        let index = index.clone();
-        async move {
-            index
-                .count_beside(&candidate, vec![31_402, 30_402])
-                .await
-                .unwrap()
-        }
+    let offer = async |seed, d: &str, at| {
+        let new = NewEvent {
+            event: event(seed, 31_402, at, &[&["d", d]]),
+            rows: Vec::new(),
+            relay: None,
+            quota: Quota::Author {
+                kinds: vec![31_402, 30_402].into(),
+                limit: 2,
+            },
+        };
+        let stored = index.insert_batch(vec![new], Vec::new(), NOW).await;
+        stored.unwrap()[0].1
     };
-    assert_eq!(count(event(1, 31_402, NOW, &[&["d", "a"]])).await, 1);
-    assert_eq!(count(event(1, 31_402, NOW, &[&["d", "c"]])).await, 2);
-    assert_eq!(count(event(2, 31_402, NOW, &[&["d", "a"]])).await, 0);
+
+    assert_eq!(offer(1, "a", NOW).await, Stored::New);
+    assert_eq!(offer(1, "b", NOW).await, Stored::New);
+    assert_eq!(offer(1, "c", NOW).await, Stored::OverQuota);
+    assert_eq!(offer(1, "b", NOW).await, Stored::Duplicate);
+    assert_eq!(offer(1, "a", NOW + 1).await, Stored::New);
+    assert_eq!(offer(2, "a", NOW).await, Stored::New);
+}
+
+#[tokio::test]
+async fn a_batch_and_its_cursors_are_stored_together_or_not_at_all() {
+    let index = Index::in_memory().unwrap();
+    let new = |d: &str, relay: &str| NewEvent {
+        event: event(1, 31_402, NOW, &[&["d", d]]),
+        rows: Vec::new(),
+        relay: Some(relay.to_owned()),
+        quota: Quota::Unlimited,
+    };
+    let cursor = |synced_to| Cursor {
+        relay: "wss://a".to_owned(),
+        filters: "f".repeat(32),
+        synced_to,
+    };
+    // The database refuses this one: its name is too short.
+    let broken = Cursor {
+        filters: "f".to_owned(),
+        ..cursor(NOW + 9)
+    };
+
+    let refused = index
+        .insert_batch(vec![new("a", "wss://a")], vec![cursor(NOW), broken], NOW)
+        .await;
+    let nothing = index.count(vec![Filter::new()], 9, NOW).await.unwrap();
+    let none = index.list_cursors("f".repeat(32)).await.unwrap();
+    for synced_to in [NOW + 5, NOW] {
+        index
+            .insert_batch(vec![new("a", "wss://a")], vec![cursor(synced_to)], NOW)
+            .await
+            .unwrap();
+    }
+
+    assert!(refused.is_err());
+    assert_eq!((nothing, none), (0, Vec::new()));
+    assert_eq!(index.count(vec![Filter::new()], 9, NOW).await.unwrap(), 1);
+    let kept = index.list_cursors("f".repeat(32)).await.unwrap();
+    assert_eq!(kept, [cursor(NOW + 5)], "a cursor goes forward only");
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ impl EventSink for IndexSink {
             Stored::Duplicate => (true, false, "duplicate: have it"),
             Stored::Superseded => (false, false, "replaced: have newer event"),
             Stored::Deleted => (false, false, "blocked: deleted by its author"),
+            Stored::OverQuota => (false, false, "rate-limited: too many"),
         };
         SinkAnswer {
             accepted,
@@ -116,6 +117,12 @@ impl Relay {
         }
     }
 
+    /// Stores an event without telling anybody.
+    pub(crate) async fn store(&self, event: Event) {
+        let stored = self.index.insert(event, Vec::new(), None, self.clock.now());
+        assert_eq!(stored.await.unwrap(), Stored::New);
+    }
+
     /// Ends the relay and every connection to it.
     pub(crate) async fn stop(self) -> Stopped {
         assert!(self.lifecycle.shut_down(PATIENCE).await);
@@ -135,6 +142,12 @@ pub(crate) struct Stopped {
 }
 
 impl Stopped {
+    /// Stores an event that is there when the relay comes back.
+    pub(crate) async fn store(&self, event: Event) {
+        let stored = self.index.insert(event, Vec::new(), None, self.clock.now());
+        assert_eq!(stored.await.unwrap(), Stored::New);
+    }
+
     pub(crate) async fn start_again(self) -> Relay {
         let listener = TcpListener::bind(self.address).await.unwrap();
         Relay::serve(listener, self.index, self.clock, RelayPolicy::default())
