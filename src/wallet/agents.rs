@@ -4,7 +4,7 @@
 //! Funding above it is refused. A refund or receipt above it goes to the
 //! treasury instead: money that comes home is never refused.
 
-use feria_paywall::amount::{Msat, Sat};
+use feria_paywall::amount::Sat;
 
 use super::TREASURY;
 use super::engine::Engine;
@@ -13,9 +13,7 @@ use super::planning::{Planned, SpendOrder, Target};
 use super::receive::received;
 use super::select::split;
 use super::swap::Posting;
-use super::types::{
-    AuditEntry, AuditLog, NewAgentWallet, Received, Swept, TokenFault, WalletError, WalletInfo,
-};
+use super::types::{NewAgentWallet, Received, Swept, TokenFault, WalletError, WalletInfo};
 use crate::clock::random_id;
 use crate::store::ledger::wallets::WalletRow;
 use crate::store::ledger::{Account, Entry, EntryKind, audit_chain, operations, proofs, wallets};
@@ -166,6 +164,28 @@ impl Engine {
         } else {
             Err(WalletError::NoWallet(wallet_id.to_owned()))
         }
+    }
+
+    /// Empties the wallet into the treasury and leaves it open.
+    pub(crate) async fn sweep_agent_wallet(&self, wallet_id: &str) -> Result<Swept, WalletError> {
+        let _gate = self.gates.enter(&format!("close:{wallet_id}")).await;
+        let wallet = self
+            .find_wallet(wallet_id)
+            .await?
+            .filter(|wallet| wallet.state != "closed" && wallet.incarnation == self.incarnation)
+            .ok_or_else(|| WalletError::NoWallet(wallet_id.to_owned()))?;
+        let mut swept = Swept {
+            amount: Sat::ZERO,
+            fee: Sat::ZERO,
+        };
+        for _ in 0..MAX_SWEEPS {
+            let Some(part) = self.sweep_once(&wallet).await? else {
+                break;
+            };
+            swept.amount = swept.amount.saturating_add(part.amount);
+            swept.fee = swept.fee.saturating_add(part.fee);
+        }
+        Ok(swept)
     }
 
     /// Empties the wallet into the treasury and closes it. From the first step
@@ -367,69 +387,6 @@ impl Engine {
             }
         }
         Ok(closed)
-    }
-
-    pub(crate) async fn audit_log(&self, wallet_id: &str) -> Result<AuditLog, WalletError> {
-        let id = wallet_id.to_owned();
-        let (chain, fault) = self
-            .ledger
-            .read(move |connection| {
-                let chain = audit_chain::list(connection, &id)?;
-                let fault = audit_chain::fault(&id, &chain);
-                Ok((chain, fault))
-            })
-            .await?;
-        if chain.is_empty() {
-            return Err(WalletError::NoWallet(wallet_id.to_owned()));
-        }
-        Ok(AuditLog {
-            wallet_id: wallet_id.to_owned(),
-            entries: chain
-                .into_iter()
-                .map(|row| AuditEntry {
-                    seq: row.seq,
-                    at: row.at,
-                    kind: row.kind,
-                    amount_msat: row.amount_msat,
-                    reference: row.reference,
-                    prev: row.prev,
-                    hash: row.hash,
-                })
-                .collect(),
-            ok: fault.is_none(),
-            fault,
-        })
-    }
-
-    pub(crate) async fn note(
-        &self,
-        wallet_id: &str,
-        kind: &str,
-        amount: Msat,
-        reference: &str,
-    ) -> Result<(), WalletError> {
-        let id = wallet_id.to_owned();
-        let kind: String = kind.chars().take(32).collect();
-        let reference: String = reference.chars().take(500).collect();
-        let now = self.clock.now();
-        let is_known = self
-            .ledger
-            .write("note", move |transaction| {
-                if id == TREASURY {
-                    return Ok(true);
-                }
-                if wallets::find(transaction, &id)?.is_none() {
-                    return Ok(false);
-                }
-                audit_chain::append(transaction, &id, now, &kind, amount.as_i64(), &reference)?;
-                Ok(true)
-            })
-            .await?;
-        if is_known {
-            Ok(())
-        } else {
-            Err(WalletError::NoWallet(wallet_id.to_owned()))
-        }
     }
 }
 

@@ -107,13 +107,17 @@ impl Engine {
         let limit = self
             .ledger
             .write("check funding", move |transaction| {
+                let held = proofs::sum_held(transaction)?;
+                let held = held.iter().filter(|(_, mint, _)| *mint == url);
+                let held: u64 = held.map(|(_, _, sat)| *sat).sum();
+                // Money that a mint vanishes with is gone, whoever's it was.
+                let free = cap.as_u64().saturating_sub(held);
                 if id == TREASURY {
-                    let held = proofs::sum_of_wallet(transaction, &id, &url)?;
-                    return Ok(Some(cap.as_u64().saturating_sub(held)));
+                    return Ok(Some(free));
                 }
                 match wallets::find(transaction, &id)? {
                     Some(wallet) if wallet.state == "open" && wallet.mint == url => {
-                        room(transaction, &wallet).map(Some)
+                        Ok(Some(room(transaction, &wallet)?.min(free)))
                     }
                     _ => Ok(None),
                 }

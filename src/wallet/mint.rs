@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use cdk::mint_url::MintUrl;
 use cdk::nuts::{
-    BlindSignature, BlindedMessage, CheckStateRequest, CurrencyUnit, Id, KeySet, KeySetInfo,
+    BlindSignature, BlindedMessage, CheckStateRequest, CurrencyUnit, Id, KeySet, KeySetInfo, Nuts,
     PublicKey, RestoreRequest, State, SwapRequest,
 };
 use cdk::wallet::{HttpClient, MintConnector};
 use parking_lot::RwLock;
 use url::{Host, Url};
 
+use super::health::{MintHealth, Observed};
 use super::types::{KeysetKeys, MintKeys, MintTrust, TokenFault, WalletError};
 use crate::clock::SharedClock;
 
@@ -122,16 +123,20 @@ pub(crate) struct MintLink {
     pub(crate) url: String,
     client: HttpClient,
     keys: RwLock<Option<(u64, Arc<MintKeys>)>>,
+    clock: SharedClock,
+    observed: Observed,
 }
 
 impl MintLink {
-    fn new(url: &str) -> Result<Self, WalletError> {
+    fn new(url: &str, clock: SharedClock) -> Result<Self, WalletError> {
         let mint_url = MintUrl::from_str(url)
             .map_err(|_| WalletError::UntrustedMint(url.chars().take(256).collect()))?;
         Ok(Self {
             url: url.to_owned(),
             client: HttpClient::new(mint_url, None),
             keys: RwLock::new(None),
+            clock,
+            observed: Observed::default(),
         })
     }
 
@@ -154,10 +159,26 @@ impl MintLink {
         F: Future<Output = Result<T, cdk::Error>>,
         R: FnOnce(&'a HttpClient) -> F,
     {
-        match tokio::time::timeout(limit, request(&self.client)).await {
+        let began = self.clock.now_millis();
+        let answer = match tokio::time::timeout(limit, request(&self.client)).await {
             Ok(answer) => answer.map_err(|error| MintFault::of(&error)),
             Err(_) => Err(MintFault::Lost("timed out".to_owned())),
+        };
+        let took = Duration::from_millis(self.clock.now_millis().saturating_sub(began));
+        self.observed
+            .note(took, answer.as_ref().err(), self.clock.now());
+        answer
+    }
+
+    /// Returns how the mint is doing, as seen in passing.
+    fn health(&self) -> MintHealth {
+        let mut health = self.observed.health();
+        if let Some((_, keys)) = self.keys.read().as_ref() {
+            let active = keys.keysets.values().filter(|keyset| keyset.active);
+            health.active_keysets = u32::try_from(active.clone().count()).unwrap_or(u32::MAX);
+            health.keyset_expires_at = active.filter_map(|keyset| keyset.final_expiry).min();
         }
+        health
     }
 
     pub(crate) async fn swap(
@@ -237,12 +258,36 @@ impl MintLink {
             }
         }
         let info = self.ask(|client| client.get_mint_info()).await?;
+        let (nuts, missing) = supported(&info.nuts);
+        self.observed.describe(nuts, missing);
         Ok(MintKeys {
             mint: self.url.clone(),
             keysets,
             enforces_p2pk: info.nuts.nut11.supported && info.nuts.nut12.supported,
         })
     }
+}
+
+/// Sorts the optional NUTs that this wallet uses into those that the mint says it
+/// supports and the others.
+fn supported(nuts: &Nuts) -> (Vec<u8>, Vec<u8>) {
+    let claims = [
+        (7, nuts.nut07.supported),
+        (8, nuts.nut08.supported),
+        (9, nuts.nut09.supported),
+        (10, nuts.nut10.supported),
+        (11, nuts.nut11.supported),
+        (12, nuts.nut12.supported),
+        (20, nuts.nut20.supported),
+    ];
+    let of = |wanted: bool| {
+        let claims = claims.iter();
+        claims
+            .filter(|(_, is_supported)| *is_supported == wanted)
+            .map(|(nut, _)| *nut)
+            .collect()
+    };
+    (of(true), of(false))
 }
 
 /// Recomputes the keyset's id from its keys.
@@ -325,7 +370,7 @@ impl MintPool {
             .ok_or_else(|| WalletError::UntrustedMint(mint.url.chars().take(256).collect()))?;
         let link = match self.mints.read().get(&url) {
             Some((_, link)) => Arc::clone(link),
-            None => Arc::new(MintLink::new(&url)?),
+            None => Arc::new(MintLink::new(&url, Arc::clone(&self.clock))?),
         };
         let trust = MintTrust {
             url: url.clone(),
@@ -344,6 +389,11 @@ impl MintPool {
             .collect();
         mints.sort_by(|a, b| a.url.cmp(&b.url));
         mints
+    }
+
+    /// Returns how a trusted mint is doing.
+    pub(crate) fn health(&self, mint: &str) -> Result<MintHealth, WalletError> {
+        Ok(self.link(mint)?.health())
     }
 
     pub(crate) fn link(&self, mint: &str) -> Result<Arc<MintLink>, WalletError> {
@@ -411,54 +461,4 @@ pub(crate) fn normalize(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(text: &str, expected: Option<&str>) {
-        assert_eq!(normalize(text).as_deref(), expected);
-    }
-
-    #[test]
-    fn a_mint_url_has_one_form() {
-        check(
-            "https://Mint.example.com/",
-            Some("https://mint.example.com"),
-        );
-        check(
-            "https://mint.example.com:443/a//",
-            Some("https://mint.example.com/a"),
-        );
-        check("http://127.0.0.1:3338/", Some("http://127.0.0.1:3338"));
-        check("http://localhost:1", Some("http://localhost:1"));
-    }
-
-    #[test]
-    fn a_keyset_whose_id_is_not_that_of_its_keys_is_not_used() {
-        let key = cdk::nuts::SecretKey::from_slice(&[1; 32]).unwrap();
-        let keys = cdk::nuts::Keys::new([(1.into(), key.public_key())].into());
-        let info = |id| KeySetInfo {
-            id,
-            unit: CurrencyUnit::Sat,
-            active: true,
-            input_fee_ppk: 100,
-            final_expiry: None,
-        };
-        let id = Id::v2_from_data(&keys, &CurrencyUnit::Sat, 100, None);
-        let cheaper = Id::v2_from_data(&keys, &CurrencyUnit::Sat, 0, None);
-
-        assert!(verified(info(id), keys.clone()).is_some());
-        assert!(verified(info(Id::v1_from_keys(&keys)), keys.clone()).is_some());
-        assert!(verified(info(cheaper), keys).is_none());
-    }
-
-    #[test]
-    fn a_mint_url_that_may_not_be_used_is_refused() {
-        check("http://mint.example.com", None);
-        check("http://10.0.0.1", None);
-        check("ftp://localhost", None);
-        check("https://user:pass@mint.example.com", None);
-        check("https://mint.example.com/?a=b", None);
-        check("mint", None);
-    }
-}
+mod tests;

@@ -43,8 +43,10 @@
 //! <https://github.com/cashubtc/nuts>
 
 mod agents;
+mod audit;
 mod engine;
 mod fund;
+mod health;
 mod keys;
 mod melt;
 mod mint;
@@ -57,6 +59,7 @@ mod send;
 mod swap;
 mod types;
 
+pub use health::MintHealth;
 pub use types::{
     AuditEntry, AuditLog, FundingQuote, InFlightState, KeysetKeys, Lock, MeltBooking, MeltOffer,
     MeltOutcome, MintKeys, MintTrust, NewAgentWallet, NewFunding, ReceiveRequest, Received,
@@ -136,6 +139,14 @@ impl Wallets {
     #[must_use]
     pub fn mints(&self) -> Vec<MintTrust> {
         self.engine.pool.list()
+    }
+
+    /// Returns how a trusted mint is doing, as seen in passing since the start.
+    ///
+    /// # Errors
+    /// When the mint is not trusted.
+    pub fn mint_health(&self, mint: &str) -> Result<MintHealth, WalletError> {
+        self.engine.pool.health(mint)
     }
 
     /// Adds a mint, or changes its cap. One whose URL may not be used is left out.
@@ -425,6 +436,14 @@ impl Wallets {
     /// [`WalletError::NoWallet`] for one that is closed.
     pub async fn set_frozen(&self, wallet_id: &str, frozen: bool) -> Result<(), WalletError> {
         self.engine.set_frozen(wallet_id, frozen).await
+    }
+
+    /// Sweeps what it holds into the treasury and leaves it open.
+    ///
+    /// # Errors
+    /// [`WalletError::NoWallet`] for one that is closed.
+    pub async fn sweep_agent_wallet(&self, wallet_id: &str) -> Result<Swept, WalletError> {
+        self.engine.sweep_agent_wallet(wallet_id).await
     }
 
     /// Sweeps the rest into the treasury and closes.

@@ -5,6 +5,8 @@
 //! of the entry without its hashes: keys in alphabetical order, no white space,
 //! integers only, strings escaped as serde_json does:
 //!
+//! (`docs/AUDIT.md` has every rule, for whoever checks a log elsewhere)
+//!
 //! `{"amount_msat":-21000,"at":1900000000,"kind":"paid","reference":"op","seq":3,"wallet_id":"w"}`
 
 use std::collections::BTreeMap;
