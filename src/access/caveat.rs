@@ -6,8 +6,12 @@
 //! | `agent` | `agent=research` | for whom |
 //! | `expires_at` | `expires_at=1900000000` | until when, Unix seconds |
 //! | `max_amount_msat` | `max_amount_msat=50000` | the amount of each call |
+//! | `window_msat` | `window_msat=500000/86400` | the amount of all calls in any so many seconds |
 //! | `host` | `host=api.example,localhost` | whom may be paid |
 //! | `rail` | `rail=cashu` | how |
+//! | `method` | `method=GET` | by which HTTP methods a paid call is made |
+//!
+//! [`CAVEATS`] is the same table for the documentation.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,6 +20,50 @@ use feria_paywall::amount::Msat;
 use feria_paywall::l402::Caveat;
 
 use super::tier::Tier;
+
+/// Every condition with an example and what it bounds, in plain words.
+pub const CAVEATS: [(&str, &str, &str); 8] = [
+    ("tier", "tier=pay-only", "what may be done"),
+    ("agent", "agent=research", "for which own agent"),
+    (
+        "expires_at",
+        "expires_at=1900000000",
+        "until when, Unix seconds",
+    ),
+    (
+        "max_amount_msat",
+        "max_amount_msat=50000",
+        "what one call may cost at most, fees included",
+    ),
+    (
+        "window_msat",
+        "window_msat=500000/86400",
+        "what all calls in any so many seconds may cost; copies of the token share it",
+    ),
+    (
+        "host",
+        "host=api.example,localhost",
+        "which hosts may be paid",
+    ),
+    ("rail", "rail=cashu", "by which rails: cashu, lightning"),
+    (
+        "method",
+        "method=GET,HEAD",
+        "by which HTTP methods a paid call may be made",
+    ),
+];
+
+/// The longest window, in seconds: a year.
+const MAX_WINDOW_SECS: u64 = 366 * 24 * 3_600;
+
+/// How much may be spent in any so many seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// The most.
+    pub amount: Msat,
+    /// How long, in seconds; 1 to a year.
+    pub secs: u64,
+}
 
 /// One condition that every call with the token must meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +76,14 @@ pub enum Restriction {
     ExpiresAt(u64),
     /// Only calls of at most this amount.
     MaxAmount(Msat),
+    /// Only so much in any so many seconds.
+    Window(Window),
     /// Only payments to one of these hosts.
     Hosts(Vec<String>),
     /// Only payments on one of these rails, `cashu` or `lightning`.
     Rails(Vec<String>),
+    /// Only paid calls by one of these HTTP methods.
+    Methods(Vec<String>),
 }
 
 /// A caveat that is no restriction this version knows.
@@ -39,7 +91,7 @@ pub enum Restriction {
 pub enum ParseRestrictionError {
     /// The condition is not in the table of this module.
     #[error(
-        "read the condition {0:?}: known are tier, agent, expires_at, max_amount_msat, host and rail"
+        "read the condition {0:?}: known are tier, agent, expires_at, max_amount_msat, window_msat, host, rail and method"
     )]
     Unknown(String),
     /// The value cannot be read or written.
@@ -56,8 +108,10 @@ impl Restriction {
             Self::Agent(_) => "agent",
             Self::ExpiresAt(_) => "expires_at",
             Self::MaxAmount(_) => "max_amount_msat",
+            Self::Window(_) => "window_msat",
             Self::Hosts(_) => "host",
             Self::Rails(_) => "rail",
+            Self::Methods(_) => "method",
         }
     }
 
@@ -71,7 +125,8 @@ impl Restriction {
             Self::Agent(agent) => agent.clone(),
             Self::ExpiresAt(at) => at.to_string(),
             Self::MaxAmount(amount) => amount.as_u64().to_string(),
-            Self::Hosts(names) | Self::Rails(names) => names.join(","),
+            Self::Window(window) => format!("{}/{}", window.amount.as_u64(), window.secs),
+            Self::Hosts(names) | Self::Rails(names) | Self::Methods(names) => names.join(","),
         };
         let fault = || ParseRestrictionError::Value(self.condition());
         let caveat = Caveat::new(self.condition(), value).map_err(|_| fault())?;
@@ -97,6 +152,10 @@ impl Restriction {
             }
             "host" => names("host", value).map(Self::Hosts),
             "rail" => names("rail", value).map(Self::Rails),
+            "method" => names("method", value).map(Self::Methods),
+            "window_msat" => window(value)
+                .map(Self::Window)
+                .ok_or(ParseRestrictionError::Value("window_msat")),
             other => Err(ParseRestrictionError::Unknown(
                 other.chars().take(40).collect(),
             )),
@@ -123,8 +182,12 @@ impl fmt::Display for Restriction {
             Self::Agent(agent) => write!(f, "acts only for agent {agent}"),
             Self::ExpiresAt(at) => write!(f, "ends at {at} (Unix seconds)"),
             Self::MaxAmount(amount) => write!(f, "at most {amount} a call"),
+            Self::Window(window) => {
+                write!(f, "at most {} in any {}", window.amount, span(window.secs))
+            }
             Self::Hosts(hosts) => write!(f, "pays only {}", hosts.join(", ")),
             Self::Rails(rails) => write!(f, "pays only by {}", rails.join(", ")),
+            Self::Methods(methods) => write!(f, "calls only by {}", methods.join(", ")),
         }
     }
 }
@@ -137,6 +200,22 @@ fn number(condition: &'static str, value: &str) -> Result<u64, ParseRestrictionE
         .then(|| value.parse().ok())
         .flatten()
         .ok_or(ParseRestrictionError::Value(condition))
+}
+
+fn window(value: &str) -> Option<Window> {
+    let (amount, secs) = value.split_once('/')?;
+    let amount = Msat::new(number("window_msat", amount).ok()?);
+    let secs = number("window_msat", secs).ok()?;
+    ((1..=MAX_WINDOW_SECS).contains(&secs)).then_some(Window { amount, secs })
+}
+
+fn span(secs: u64) -> String {
+    match secs {
+        secs if secs % 86_400 == 0 => format!("{} days", secs / 86_400),
+        secs if secs % 3_600 == 0 => format!("{} hours", secs / 3_600),
+        secs if secs % 60 == 0 => format!("{} minutes", secs / 60),
+        secs => format!("{secs} seconds"),
+    }
 }
 
 fn names(condition: &'static str, value: &str) -> Result<Vec<String>, ParseRestrictionError> {

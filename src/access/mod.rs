@@ -6,7 +6,9 @@
 //! token makes it revocable, with all copies narrowed from it.
 //!
 //! [`Access::verify`] decides and nothing else: the HTTP and MCP sides say which
-//! [`Permission`] a route needs. An unknown caveat fails closed.
+//! [`Permission`] a route needs. An unknown caveat fails closed. A token with a
+//! window is counted: [`Access::reserve`] before a call that spends,
+//! [`Access::settle`] after it.
 
 mod caveat;
 mod inspect;
@@ -17,7 +19,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
-pub use caveat::{ParseRestrictionError, Restriction};
+pub use caveat::{CAVEATS, ParseRestrictionError, Restriction, Window};
 pub use inspect::{Inspection, attenuate, inspect};
 pub use request::{Denied, Grant, Request};
 pub use tier::{ParseTierError, Permission, Tier, permits};

@@ -2,7 +2,7 @@
 
 use feria_paywall::amount::Msat;
 
-use super::caveat::Restriction;
+use super::caveat::{Restriction, Window};
 use super::tier::{Permission, Tier, permits};
 use crate::store::StoreError;
 
@@ -17,6 +17,8 @@ pub struct Request<'a> {
     pub host: Option<&'a str>,
     /// The rail that is paid on, `cashu` or `lightning`.
     pub rail: Option<&'a str>,
+    /// The HTTP method of the call that is paid for.
+    pub method: Option<&'a str>,
     /// What the call may cost at most.
     pub amount: Option<Msat>,
     /// Unix seconds.
@@ -32,6 +34,7 @@ impl Request<'_> {
             agent: None,
             host: None,
             rail: None,
+            method: None,
             amount: None,
             now,
         }
@@ -93,6 +96,14 @@ pub enum Denied {
         /// The token's bound.
         max: Msat,
     },
+    /// What was spent under the token leaves too little of its window.
+    #[error("the token allows {} in any {} seconds, {used} is used; wait, or use another token", .window.amount, .window.secs)]
+    Window {
+        /// The window.
+        window: Window,
+        /// Spent and reserved in it.
+        used: Msat,
+    },
     /// The ledger could not be read; nobody is let in meanwhile.
     #[error("the ledger cannot be read now; try again later")]
     Unavailable(#[from] StoreError),
@@ -120,6 +131,15 @@ pub(super) fn check(restriction: &Restriction, request: &Request<'_>) -> Result<
         ),
         Restriction::Hosts(hosts) => one_of(restriction, hosts, request.host, permission.spends()),
         Restriction::Rails(rails) => one_of(restriction, rails, request.rail, permission.spends()),
+        Restriction::Methods(methods) => {
+            one_of(restriction, methods, request.method, permission.spends())
+        }
+        // What is used of it is counted when the call is let in.
+        Restriction::Window(window) => match request.amount {
+            Some(amount) if amount > window.amount => Err(Denied::Amount { max: window.amount }),
+            None if permission.spends() => Err(Denied::Amount { max: window.amount }),
+            _ => Ok(()),
+        },
         Restriction::Tier(_) | Restriction::ExpiresAt(_) => Ok(()),
     }
 }

@@ -422,3 +422,56 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn copies_of_a_token_share_its_window() {
+    let desk = desk();
+    let issued = desk.issue(commerce()).await;
+    let slip = attenuate(&issued, &["window_msat=1000/60".parse().unwrap()]).unwrap();
+    let copy = attenuate(&slip, &["rail=cashu".parse().unwrap()]).unwrap();
+    let elsewhere = attenuate(&issued, &["window_msat=1000/61".parse().unwrap()]).unwrap();
+    let spend = |text: String, msat: u64| {
+        let request = Request {
+            amount: Some(Msat::new(msat)),
+            now: desk.clock.now(),
+            ..call(Permission::Pay)
+        };
+        let access = &desk.access;
+        async move { access.reserve(&text, &request).await }
+    };
+
+    let first = spend(slip.clone(), 600).await.unwrap().unwrap();
+    let full = spend(copy.clone(), 401).await;
+    let fits = spend(copy.clone(), 400).await.unwrap();
+    desk.access.settle(&first, Msat::new(100)).await.unwrap();
+    let after = spend(slip.clone(), 500).await.unwrap();
+    let other = spend(elsewhere, 1_000).await.unwrap();
+    desk.clock.advance(Duration::from_secs(60));
+    let later = spend(slip.clone(), 1_000).await.unwrap();
+    let too_much = spend(slip, 1_001).await;
+
+    assert!(
+        matches!(&full, Err(Denied::Window { used, .. }) if *used == Msat::new(600)),
+        "{full:?}"
+    );
+    assert!(fits.is_some() && after.is_some() && other.is_some() && later.is_some());
+    assert!(matches!(too_much, Err(Denied::Amount { .. })));
+    assert_eq!(spend(issued, 5_000).await.unwrap(), None);
+}
+
+#[test]
+fn windows_that_cannot_be_are_not_read() {
+    for text in [
+        "window_msat=5",
+        "window_msat=/5",
+        "window_msat=5/",
+        "window_msat=5/0",
+        "window_msat=-5/60",
+        "window_msat=5/99999999999",
+        "window_msat=99999999999999999999/60",
+        "method=",
+        "method=GET,,POST",
+    ] {
+        assert!(text.parse::<Restriction>().is_err(), "{text}");
+    }
+}

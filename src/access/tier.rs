@@ -113,6 +113,20 @@ impl Permission {
         }
     }
 
+    /// Returns what it opens, for the documentation.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Browse => "search, listings, prices, balances, purchases and their reasons",
+            Self::Invoice => "invoices and payment requests for own agents",
+            Self::Pay => "paid calls and invoices, from a wallet of an own agent",
+            Self::Transfer => "ecash sent to a peer by message",
+            Self::Listing => "what own agents sell: publish, reload, withdraw credentials",
+            Self::WalletAdmin => "wallets of own agents: open, fund, freeze, sweep, close",
+            Self::NodeAdmin => "tokens, policies and approvals: with the operator's key alone",
+        }
+    }
+
     /// Returns whether a call acts for an agent, so that a token bound to one
     /// needs to know which.
     #[must_use]

@@ -3,13 +3,15 @@
 use std::fmt;
 
 use feria_paywall::amount::Msat;
-use feria_paywall::l402::{Issuer, Macaroon};
+use feria_paywall::l402::{Caveat, Issuer, Macaroon};
+use sha2::{Digest, Sha256};
 
-use super::caveat::{ParseRestrictionError, Restriction};
+use super::caveat::{ParseRestrictionError, Restriction, Window};
 use super::request::{Denied, Grant, Request, check};
 use super::tier::{Permission, Tier};
 use crate::clock::{SharedClock, SharedEntropy, random_id};
 use crate::store::StoreError;
+use crate::store::ledger::access::AccessWindow;
 use crate::store::ledger::{AccessToken, Ledger};
 
 /// What every identifier of ours starts with; the token's id follows.
@@ -43,6 +45,10 @@ pub struct IssueRequest {
     pub hosts: Vec<String>,
     /// The only rails it pays on; empty for all.
     pub rails: Vec<String>,
+    /// What all its calls in any so many seconds may cost.
+    pub window: Option<Window>,
+    /// The only HTTP methods of paid calls; empty for all.
+    pub methods: Vec<String>,
 }
 
 impl IssueRequest {
@@ -57,6 +63,8 @@ impl IssueRequest {
             max_amount: None,
             hosts: Vec::new(),
             rails: Vec::new(),
+            window: None,
+            methods: Vec::new(),
         }
     }
 
@@ -69,6 +77,10 @@ impl IssueRequest {
         let rails = (!self.rails.is_empty()).then(|| Restriction::Rails(self.rails.clone()));
         restrictions.extend(hosts);
         restrictions.extend(rails);
+        restrictions.extend(self.window.map(Restriction::Window));
+        let methods =
+            (!self.methods.is_empty()).then(|| Restriction::Methods(self.methods.clone()));
+        restrictions.extend(methods);
         restrictions
     }
 }
@@ -176,11 +188,56 @@ impl Access {
     /// # Errors
     /// When he may not; the sentence is for him.
     pub async fn verify(&self, text: &str, request: &Request<'_>) -> Result<Grant, Denied> {
-        let (grant, restrictions) = self.authenticate(text).await?;
-        for restriction in &restrictions {
+        let token = self.authenticate(text).await?;
+        for restriction in &token.restrictions {
             check(restriction, request)?;
         }
-        Ok(grant)
+        Ok(token.grant)
+    }
+
+    /// Decides as [`Self::verify`], and counts the amount of `request` in the windows
+    /// of the token. `None`: it has none; else the id to [`Self::settle`] by.
+    ///
+    /// # Errors
+    /// When he may not; nothing is counted then.
+    pub async fn reserve(
+        &self,
+        text: &str,
+        request: &Request<'_>,
+    ) -> Result<Option<String>, Denied> {
+        let token = self.authenticate(text).await?;
+        for restriction in &token.restrictions {
+            check(restriction, request)?;
+        }
+        let windows = token.windows();
+        if windows.is_empty() {
+            return Ok(None);
+        }
+        let call_id = random_id(&*self.entropy);
+        let amount = request.amount.unwrap_or(Msat::ZERO);
+        let full = self
+            .ledger
+            .reserve_access(windows, call_id.clone(), amount, request.now)
+            .await?;
+        match full {
+            None => Ok(Some(call_id)),
+            Some((window, used)) => Err(Denied::Window {
+                window: Window {
+                    amount: window.limit,
+                    secs: window.secs,
+                },
+                used,
+            }),
+        }
+    }
+
+    /// Records what the call `call_id` did cost. Until then, and for one whose cost
+    /// is not known, the most that it might have cost is counted.
+    ///
+    /// # Errors
+    /// When the ledger refuses.
+    pub async fn settle(&self, call_id: &str, cost: Msat) -> Result<(), StoreError> {
+        self.ledger.settle_access(call_id, cost).await
     }
 
     /// Decides whether `text` is a token of ours that is still good and whose tier
@@ -190,16 +247,17 @@ impl Access {
     /// # Errors
     /// When it is not; the sentence is for its holder.
     pub async fn verify_tier(&self, text: &str, permission: Permission) -> Result<(), Denied> {
-        let (_, restrictions) = self.authenticate(text).await?;
+        let token = self.authenticate(text).await?;
         let request = Request::new(permission, self.clock.now());
-        restrictions
+        token
+            .restrictions
             .iter()
             .filter(|one| matches!(one, Restriction::Tier(_) | Restriction::ExpiresAt(_)))
             .try_for_each(|restriction| check(restriction, &request))
     }
 
     /// Reads a token and makes sure that we issued it and have not revoked it.
-    async fn authenticate(&self, text: &str) -> Result<(Grant, Vec<Restriction>), Denied> {
+    async fn authenticate(&self, text: &str) -> Result<Authentic, Denied> {
         let macaroon = Macaroon::parse(text.trim()).map_err(|_| Denied::NotOurs)?;
         let id = token_id(&macaroon).ok_or(Denied::NotOurs)?;
         let caveats = self
@@ -228,7 +286,11 @@ impl Access {
             agent: row.agent.or_else(|| agent_in(&restrictions)),
             max_amount: smallest_amount(&restrictions),
         };
-        Ok((grant, restrictions))
+        Ok(Authentic {
+            grant,
+            places: places(&macaroon.identifier(), &caveats),
+            restrictions,
+        })
     }
 
     /// Revokes the token `id` and all copies narrowed from it. Returns whether it exists.
@@ -251,6 +313,47 @@ impl Access {
     pub async fn list(&self, limit: u32) -> Result<Vec<AccessToken>, StoreError> {
         self.ledger.list_access_tokens(limit).await
     }
+}
+
+/// A token of ours.
+struct Authentic {
+    grant: Grant,
+    restrictions: Vec<Restriction>,
+    /// Of each restriction: what names the token up to there.
+    places: Vec<[u8; 32]>,
+}
+
+impl Authentic {
+    fn windows(&self) -> Vec<AccessWindow> {
+        self.restrictions
+            .iter()
+            .zip(&self.places)
+            .filter_map(|(restriction, place)| match restriction {
+                Restriction::Window(window) => Some(AccessWindow {
+                    place: *place,
+                    limit: window.amount,
+                    secs: window.secs,
+                }),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+/// Names the token as it was at each caveat: copies narrowed further share a window,
+/// copies narrowed before it have their own.
+fn places(identifier: &[u8], caveats: &[Caveat]) -> Vec<[u8; 32]> {
+    let mut place: [u8; 32] = Sha256::digest(identifier).into();
+    caveats
+        .iter()
+        .map(|caveat| {
+            let digest = Sha256::new()
+                .chain_update(place)
+                .chain_update(caveat.to_string());
+            place = digest.finalize().into();
+            place
+        })
+        .collect()
 }
 
 /// Returns the id in the identifier, `None` when the macaroon has another purpose.

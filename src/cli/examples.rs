@@ -122,7 +122,16 @@ const TABLE: &[(&str, &[&str])] = &[
         "wallet balance",
         &["feria wallet balance", "feria wallet balance scout"],
     ),
-    ("wallet audit", &["feria wallet audit scout"]),
+    (
+        "wallet audit",
+        &[
+            "feria wallet audit scout",
+            "feria wallet audit --file log.json     exported with --json; needs no node",
+        ],
+    ),
+    ("wallet freeze", &["feria wallet freeze scout"]),
+    ("wallet thaw", &["feria wallet thaw scout"]),
+    ("wallet sweep", &["feria wallet sweep scout"]),
     ("wallet close", &["feria wallet close scout"]),
     (
         "wallet fund",
@@ -192,6 +201,18 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("access inspect", &["feria access inspect TOKEN"]),
+    (
+        "access narrow",
+        &[
+            "feria access narrow TOKEN --max-amount 50sat --ttl 1h",
+            "feria access narrow TOKEN --window 500sat/1d --host api.example --rail cashu",
+        ],
+    ),
+    ("access list", &["feria access list"]),
+    (
+        "access revoke",
+        &["feria access revoke 5f0c...            the id in the list"],
+    ),
     ("ledger", &["feria ledger audit"]),
     (
         "ledger why",

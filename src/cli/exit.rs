@@ -126,6 +126,7 @@ pub const TABLE: &[Row] = &[
             "tier_too_low",
             "token_restricted",
             "token_amount",
+            "token_window",
             "foreign_host",
         ],
     ),

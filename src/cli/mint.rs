@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::client::NodeClient;
 use super::exit::ExitCode;
 use super::fault::Outcome;
-use super::output::table;
+use super::output::{table, time};
 use super::{Context, Output, parse};
 use crate::config::MintEntry;
 
@@ -27,7 +27,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "AMOUNT", default_value = "10000sat", value_parser = parse::sat)]
         cap: Sat,
     },
-    /// List the mints that are trusted.
+    /// List the mints that are trusted; a running node says how they are doing.
     List,
 }
 
@@ -59,6 +59,11 @@ impl Command {
                 output.note("Then pay some ecash in: feria wallet fund treasury --amount 1000sat");
             }
             Self::List => {
+                if let Some(client) = NodeClient::find(&context.data_dir).await? {
+                    let found = client.get(&["mints"], &[]).await?;
+                    output.show(&found, doing)?;
+                    return Ok(ExitCode::Ok);
+                }
                 let mints: Vec<Value> = context
                     .config()?
                     .mints
@@ -76,4 +81,38 @@ impl Command {
         }
         Ok(ExitCode::Ok)
     }
+}
+
+/// Renders mints with what the node has seen of them.
+fn doing(found: &Value) -> String {
+    let mut rows = found["items"].clone();
+    for row in rows.as_array_mut().into_iter().flatten() {
+        let health = row["health"].clone();
+        for key in [
+            "requests",
+            "failures",
+            "median_ms",
+            "p90_ms",
+            "missing_nuts",
+        ] {
+            row[key] = health[key].clone();
+        }
+        let ends = health["keyset_expires_at"].as_u64().map(time);
+        row["keys_end"] = json!(ends);
+    }
+    table(
+        &rows,
+        &[
+            ("MINT", "url"),
+            ("HELD SAT", "held_sat"),
+            ("CAP SAT", "cap_sat"),
+            ("REQUESTS", "requests"),
+            ("FAILED", "failures"),
+            ("MEDIAN MS", "median_ms"),
+            ("P90 MS", "p90_ms"),
+            ("KEYS END", "keys_end"),
+            ("LACKS NUT", "missing_nuts"),
+        ],
+        NONE_TRUSTED,
+    )
 }

@@ -1,5 +1,6 @@
 //! `feria wallet`: wallets of own agents.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -11,6 +12,10 @@ use super::exit::ExitCode;
 use super::fault::{Fault, Outcome};
 use super::output::{facts, table, time};
 use super::{Context, Output, parse};
+use crate::wallet::AuditLog;
+
+/// The largest log that is read from a file, in bytes.
+const MAX_LOG_BYTES: u64 = 64 * 1024 * 1024;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -22,7 +27,19 @@ pub(super) enum Command {
         wallet: Option<String>,
     },
     /// Show a wallet's log and check its chain.
-    Audit {
+    Audit(Audit),
+    /// Let a wallet neither pay nor be funded; what comes home still does.
+    Freeze {
+        /// A wallet's id, or the name of its agent.
+        wallet: String,
+    },
+    /// End a freeze.
+    Thaw {
+        /// A wallet's id, or the name of its agent.
+        wallet: String,
+    },
+    /// Sweep what it holds into the treasury and leave it open.
+    Sweep {
         /// A wallet's id, or the name of its agent.
         wallet: String,
     },
@@ -54,6 +71,19 @@ pub(super) struct Create {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Audit {
+    /// A wallet's id, or the name of its agent.
+    #[arg(required_unless_present = "file")]
+    wallet: Option<String>,
+    /// Check a log that was exported with --json instead; needs no node.
+    #[arg(long, value_name = "FILE", conflicts_with = "wallet")]
+    file: Option<PathBuf>,
+    /// The hash that the last entry must have: an end that was cut off shows only so.
+    #[arg(long, value_name = "HASH")]
+    head: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Fund {
     /// A wallet's id, the name of its agent, or `treasury`.
     wallet: String,
@@ -76,8 +106,12 @@ const COLUMNS: &[(&str, &str)] = &[
 
 impl Command {
     pub(super) async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
+        if let Self::Audit(audit) = self {
+            return audit.execute(context, output).await;
+        }
         let client = NodeClient::open(&context.data_dir).await?;
         match self {
+            Self::Audit(_) => {}
             Self::Create(create) => {
                 let request = json!({
                     "agent": create.name,
@@ -104,15 +138,10 @@ impl Command {
                 let wallets = client.get(&["wallets"], &[]).await?;
                 output.show(&wallets, all)?;
             }
-            Self::Audit { wallet } => return audit(&client, &wallet, output).await,
-            Self::Close { wallet } => {
-                let swept = client
-                    .post(&["wallets", &wallet, "close"], &json!({}))
-                    .await?;
-                output.show(&swept, |swept| {
-                    facts(swept, &[("Swept sat", "swept_sat"), ("Fee sat", "fee_sat")])
-                })?;
-            }
+            Self::Freeze { wallet } => freeze(&client, &wallet, true, output).await?,
+            Self::Thaw { wallet } => freeze(&client, &wallet, false, output).await?,
+            Self::Sweep { wallet } => empty(&client, &wallet, "sweep", output).await?,
+            Self::Close { wallet } => empty(&client, &wallet, "close", output).await?,
             Self::Fund(fund) => {
                 let request = json!({
                     "amount_sat": fund.amount.map(Sat::as_u64),
@@ -126,6 +155,29 @@ impl Command {
         }
         Ok(ExitCode::Ok)
     }
+}
+
+async fn freeze(
+    client: &NodeClient,
+    wallet: &str,
+    frozen: bool,
+    output: &mut Output<'_>,
+) -> Result<(), Fault> {
+    let path = ["wallets", wallet, "freeze"];
+    let wallet = client.post(&path, &json!({"frozen": frozen})).await?;
+    output.show(&wallet, |wallet| rows(&json!([wallet]), ""))
+}
+
+async fn empty(
+    client: &NodeClient,
+    wallet: &str,
+    verb: &str,
+    output: &mut Output<'_>,
+) -> Result<(), Fault> {
+    let swept = client.post(&["wallets", wallet, verb], &json!({})).await?;
+    output.show(&swept, |swept| {
+        facts(swept, &[("Swept sat", "swept_sat"), ("Fee sat", "fee_sat")])
+    })
 }
 
 fn rows(wallets: &Value, empty: &str) -> String {
@@ -168,36 +220,75 @@ fn funded(answer: &Value) -> String {
     }
 }
 
-async fn audit(client: &NodeClient, wallet: &str, output: &mut Output<'_>) -> Outcome {
-    let log = client.get(&["wallets", wallet, "audit"], &[]).await?;
-    output.show(&log, |log| {
-        let mut rows = log["entries"].clone();
-        for row in rows.as_array_mut().into_iter().flatten() {
-            row["at"] = row["at"].as_u64().map_or(Value::Null, |at| json!(time(at)));
+impl Audit {
+    async fn execute(self, context: &Context, output: &mut Output<'_>) -> Outcome {
+        let mut log = match (&self.file, &self.wallet) {
+            (Some(file), _) => read_log(file)?,
+            (None, wallet) => {
+                let client = NodeClient::open(&context.data_dir).await?;
+                let wallet = wallet.as_deref().unwrap_or_default();
+                let log = client.get(&["wallets", wallet, "audit"], &[]).await?;
+                serde_json::from_value(log).map_err(|error| Fault::usage(error.to_string()))?
+            }
+        };
+        // Computed here, too: what a file says of itself proves nothing.
+        log.fault = log.check().or_else(|| {
+            let last = log.entries.last().map_or("", |entry| &entry.hash);
+            let is_expected = self.head.as_ref().is_none_or(|head| head == last);
+            (!is_expected).then(|| "the end was cut off: the last hash is another".to_owned())
+        });
+        log.ok = log.fault.is_none();
+        let document = serde_json::to_value(&log).unwrap_or_default();
+        output.show(&document, |log| {
+            format!("{}\n\n{}", entries(log), verdict(log))
+        })?;
+        if log.ok {
+            return Ok(ExitCode::Ok);
         }
-        let entries = table(
-            &rows,
-            &[
-                ("SEQ", "seq"),
-                ("AT", "at"),
-                ("KIND", "kind"),
-                ("MSAT", "amount_msat"),
-                ("REFERENCE", "reference"),
-            ],
-            "The log is empty.",
-        );
-        format!("{entries}\n\n{}", verdict(log))
-    })?;
-    if log["ok"].as_bool() == Some(true) {
-        Ok(ExitCode::Ok)
-    } else {
-        Err(Fault::new("general", verdict(&log)))
+        Err(Fault::new("general", verdict(&document)))
     }
+}
+
+fn read_log(file: &Path) -> Result<AuditLog, Fault> {
+    let unfit = |reason: String| Fault::usage(format!("{}: {reason}", file.display()));
+    let size = std::fs::metadata(file)
+        .map_err(|error| unfit(error.to_string()))?
+        .len();
+    if size > MAX_LOG_BYTES {
+        return Err(unfit(format!("larger than {MAX_LOG_BYTES} bytes")));
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| unfit(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| {
+        unfit(format!("no exported log ({error})"))
+            .next("export one: feria wallet audit NAME --json")
+    })
+}
+
+fn entries(log: &Value) -> String {
+    let mut rows = log["entries"].clone();
+    for row in rows.as_array_mut().into_iter().flatten() {
+        row["at"] = row["at"].as_u64().map_or(Value::Null, |at| json!(time(at)));
+    }
+    table(
+        &rows,
+        &[
+            ("SEQ", "seq"),
+            ("AT", "at"),
+            ("KIND", "kind"),
+            ("MSAT", "amount_msat"),
+            ("REFERENCE", "reference"),
+        ],
+        "The log is empty.",
+    )
 }
 
 fn verdict(log: &Value) -> String {
     match log["fault"].as_str() {
         Some(fault) => format!("The chain is broken: {fault}"),
-        None => "The chain is whole.".to_owned(),
+        None => {
+            let last = log["entries"].as_array().and_then(|entries| entries.last());
+            let head = last.and_then(|entry| entry["hash"].as_str()).unwrap_or("-");
+            format!("The chain is whole. Its last hash: {head}")
+        }
     }
 }

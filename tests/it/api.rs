@@ -11,6 +11,9 @@ use feria::http::admin::{OPERATOR_LABEL, table};
 use feria::lifecycle::Lifecycle;
 use feria_paywall::amount::Msat;
 
+mod approvals;
+mod caveats;
+
 struct Running {
     folder: tempfile::TempDir,
     app: App,

@@ -1,5 +1,5 @@
-//! The files under `schemas/` and the table of exit codes are generated; here they
-//! are compared, and written again when `FERIA_UPDATE_SCHEMAS` is set (`just schemas`).
+//! The files under `schemas/` and the tables of exit codes and of access are generated;
+//! here they are compared, and written again when `FERIA_UPDATE_SCHEMAS` is set (`just schemas`).
 
 use std::path::Path;
 
@@ -24,6 +24,11 @@ fn check(name: &str, text: &str) {
 #[test]
 fn the_demo_report_is_as_its_schema_says() {
     check_schema("demo-report.json", &schemars::schema_for!(DemoReport));
+}
+
+#[test]
+fn tiers_caveats_and_routes_are_as_documented() {
+    check("docs/ACCESS.md", &feria::http::admin::markdown());
 }
 
 #[test]

@@ -17,10 +17,14 @@ use feria::wallet::{
 use feria_paywall::amount::{Msat, Sat};
 
 mod agents;
+mod audit;
 mod crash;
 mod doubt;
 pub(crate) mod line;
 mod melts;
+mod sweep;
+#[path = "../soak/wallet_sweep.rs"]
+mod wallet_sweep;
 
 use self::line::Line;
 

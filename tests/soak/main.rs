@@ -27,6 +27,7 @@ mod shop;
 #[path = "../support/stall.rs"]
 mod stall;
 mod upstream_faults;
+mod wallet_sweep;
 
 use std::time::{Duration, Instant};
 
@@ -226,4 +227,29 @@ fn upstream_faults() {
 fn malformed_storm() {
     let figures = runtime().block_on(malformed_storm::storm(7, rounds(10_000)));
     println!("{}", json!({"soak": "malformed_storm", "figures": figures}));
+}
+
+/// A hundred agent wallets live, expire and are swept in a process that is killed
+/// again and again: what came in is what is there, what was spent, and fees.
+#[test]
+#[ignore = "long: run by name"]
+fn wallet_sweep() {
+    let started = Instant::now();
+    let run = wallet_sweep::run("the_wallets_of_the_kills", 100, rounds(20), 3);
+    let figures = runtime().block_on(run);
+    println!(
+        "{}",
+        json!({
+            "soak": "wallet_sweep",
+            "figures": figures,
+            "total_secs": started.elapsed().as_secs(),
+        })
+    );
+    wallet_sweep::check(&figures);
+}
+
+#[test]
+#[ignore = "the process that is killed, started by its soak"]
+fn the_wallets_of_the_kills() {
+    wallet_sweep::child();
 }

@@ -11,8 +11,10 @@ use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use feria_paywall::amount::Msat;
+use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
+use super::api::shown;
 use crate::access::{Denied, Permission, Request};
 use crate::http::{Node, Problem};
 use crate::wallet::WalletInfo;
@@ -30,6 +32,8 @@ pub(super) struct About<'a> {
     pub(super) host: Option<&'a str>,
     /// The rail that is paid on, `cashu` or `lightning`.
     pub(super) rail: Option<&'a str>,
+    /// The HTTP method of the call that is paid for.
+    pub(super) method: Option<&'a str>,
     /// What it may cost at most, with fees.
     pub(super) amount: Option<Msat>,
 }
@@ -39,6 +43,8 @@ pub(super) struct Caller {
     node: Arc<Node>,
     token: String,
     permission: Permission,
+    /// The call as counted in the windows of the token, once it is let in.
+    counted: Mutex<Option<String>>,
 }
 
 impl FromRequestParts<Arc<Node>> for Caller {
@@ -72,6 +78,7 @@ impl FromRequestParts<Arc<Node>> for Caller {
             node: Arc::clone(node),
             token,
             permission,
+            counted: Mutex::default(),
         };
         // Before the body is read: who may not call learns nothing of what a good call is.
         if !caller.is_operator() {
@@ -90,12 +97,29 @@ impl Caller {
                 agent: about.agent,
                 host: about.host,
                 rail: about.rail,
+                method: about.method,
                 amount: about.amount,
                 now: self.node.clock.now(),
             };
-            self.node.access.verify(&self.token, &request).await?;
+            let access = &self.node.access;
+            if self.permission.spends() {
+                let counted = access.reserve(&self.token, &request).await?;
+                *self.counted.lock() = counted;
+            } else {
+                access.verify(&self.token, &request).await?;
+            }
         }
         Ok(Arc::clone(&self.node))
+    }
+
+    /// Says what the call did cost. Without this, the most that it might have cost
+    /// stays counted in the windows of the token.
+    pub(super) async fn settle(&self, cost: Msat) {
+        let counted = self.counted.lock().take();
+        let Some(call_id) = counted else { return };
+        if let Err(error) = self.node.access.settle(&call_id, cost).await {
+            tracing::warn!(%error, "the cost of a call stays counted at its most");
+        }
     }
 
     /// Lets the caller act for the agent of the wallet `id_or_agent`.
@@ -108,10 +132,13 @@ impl Caller {
         let agent = wallet.as_ref().map(|wallet| wallet.agent.as_str());
         // Who is not let in does not learn which wallets exist.
         let node = self.admit(About { agent, ..about }).await?;
-        let wallet = wallet.ok_or_else(|| {
-            Problem::not_found(format!("there is no wallet {id_or_agent}"))
-                .next("create one: feria wallet create NAME --limit 500sat --ttl 1h")
-        })?;
+        let Some(wallet) = wallet else {
+            self.settle(Msat::ZERO).await;
+            return Err(
+                Problem::not_found(format!("there is no wallet {}", shown(id_or_agent)))
+                    .next("create one: feria wallet create NAME --limit 500sat --ttl 1h"),
+            );
+        };
         Ok((node, wallet))
     }
 
@@ -141,6 +168,7 @@ impl From<Denied> for Problem {
             Denied::Tier { .. } => (StatusCode::FORBIDDEN, "tier_too_low"),
             Denied::Restricted { .. } => (StatusCode::FORBIDDEN, "token_restricted"),
             Denied::Amount { .. } => (StatusCode::FORBIDDEN, "token_amount"),
+            Denied::Window { .. } => (StatusCode::FORBIDDEN, "token_window"),
             Denied::Unavailable(_) => {
                 return Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
                     .retryable();

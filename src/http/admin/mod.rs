@@ -10,6 +10,7 @@ mod extract;
 mod faults;
 mod guard;
 mod host;
+mod reference;
 mod routes;
 mod sessions;
 
@@ -20,6 +21,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 
+pub use reference::markdown;
 pub use routes::{Route, table};
 pub(crate) use sessions::Sessions;
 

@@ -8,8 +8,8 @@ use axum::http::Method;
 use axum::routing::{MethodRouter, get, post};
 
 use super::api::{
-    access, agents, approvals, budgets, credentials, ledger, listings, payments, purchases, status,
-    transfers, wallets,
+    access, agents, approvals, budgets, credentials, ledger, listings, mints, payments, purchases,
+    status, transfers, wallets,
 };
 use super::guard::Needed;
 use crate::access::Permission;
@@ -65,6 +65,11 @@ pub fn table() -> Vec<Route> {
             post(wallets::fund),
         ),
         act(
+            "/api/v1/wallets/{id}/sweep",
+            WalletAdmin,
+            post(wallets::sweep),
+        ),
+        act(
             "/api/v1/wallets/{id}/close",
             WalletAdmin,
             post(wallets::close),
@@ -75,6 +80,7 @@ pub fn table() -> Vec<Route> {
             post(wallets::freeze),
         ),
         read("/api/v1/wallets/{id}/audit", Browse, get(wallets::audit)),
+        read("/api/v1/mints", Browse, get(mints::list)),
         act("/api/v1/fetch", Pay, post(purchases::fetch)),
         read("/api/v1/purchases", Browse, get(purchases::list)),
         read("/api/v1/purchases/{id}", Browse, get(purchases::why)),
@@ -105,6 +111,11 @@ pub fn table() -> Vec<Route> {
         read("/api/v1/ledger/audit", Browse, get(ledger::audit)),
         read("/api/v1/access/tokens", NodeAdmin, get(access::list)),
         act("/api/v1/access/tokens", NodeAdmin, post(access::issue)),
+        act(
+            "/api/v1/access/tokens/{id}/revoke",
+            NodeAdmin,
+            post(access::revoke),
+        ),
     ]
 }
 

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::Ledger;
 use crate::store::StoreError;
 
+mod spending;
+
+pub use spending::AccessWindow;
+
 const COLUMNS: &str = "id, tier, agent, label, created_at, expires_at, revoked_at";
 
 /// One issued token.

@@ -216,8 +216,8 @@ impl Ledger {
         .await
     }
 
-    /// Lists the newest `limit` purchases that were not refused, oldest first, for
-    /// whoever replays them; `agent` narrows.
+    /// Lists the newest `limit` purchases that were not refused, oldest first and
+    /// without their texts, for whoever replays them; `agent` narrows.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -230,7 +230,14 @@ impl Ledger {
         let agent = agent.map(str::to_owned);
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT * FROM intents
+                // Without the texts, which nobody replays: they are most of a row.
+                "SELECT id, wallet_id, idempotency_key, method, origin, path, request_digest,
+                    seller, listing, state, way, rail, mint, price_msat, fee_limit_msat,
+                    fee_msat, counted_msat, operation_id, locktime, payment_hash,
+                    NULL AS l402_token, credential_id, use_held, status, '' AS decision,
+                    '' AS detail, duration_ms, created_at, agent, host, capability, rail_kind,
+                    '{}' AS policy
+                 FROM intents
                  WHERE (?1 IS NULL OR agent = ?1) AND created_at >= ?2 AND state <> 'refused'
                  ORDER BY created_at DESC, rowid DESC LIMIT ?3",
             )?;

@@ -22,7 +22,7 @@
 //! | [`approvals`] | `approvals` | `spend` |
 //! | [`credentials`] | `credentials` | `spend` |
 //! | [`transfers`] | `transfers`, `transfer_proofs` | `transfer` |
-//! | [`access`] | `access_tokens` | `access` |
+//! | [`access`] | `access_tokens`, `access_spending` | `access` |
 //!
 //! Durability: WAL with `synchronous=FULL`; a commit that returned survives a
 //! power cut. A claim, an intent or an outcome is committed before the step that
@@ -106,6 +106,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "0010_mint_invoices",
         sql: include_str!("../migrations/ledger/0010_mint_invoices.sql"),
+    },
+    Step {
+        name: "0011_access_spending",
+        sql: include_str!("../migrations/ledger/0011_access_spending.sql"),
     },
 ];
 

@@ -1,13 +1,14 @@
 //! Tokens for this API.
 
 use axum::Json;
+use axum::extract::Path;
 use axum::http::StatusCode;
 use feria_paywall::amount::Msat;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, MAX_LIMIT};
-use crate::access::{AccessError, IssueRequest, Tier};
+use super::{Answer, MAX_LIMIT, shown};
+use crate::access::{AccessError, IssueRequest, Tier, Window};
 use crate::http::Problem;
 use crate::http::admin::extract::Input;
 use crate::http::admin::guard::{About, Caller};
@@ -25,6 +26,15 @@ pub(in crate::http::admin) struct NewToken {
     hosts: Vec<String>,
     #[serde(default)]
     rails: Vec<String>,
+    window: Option<NewWindow>,
+    #[serde(default)]
+    methods: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct NewWindow {
+    amount_msat: u64,
+    secs: u64,
 }
 
 pub(in crate::http::admin) async fn issue(
@@ -45,6 +55,11 @@ pub(in crate::http::admin) async fn issue(
             max_amount: new.max_amount_msat.map(Msat::new),
             hosts: new.hosts,
             rails: new.rails,
+            window: new.window.map(|window| Window {
+                amount: Msat::new(window.amount_msat),
+                secs: window.secs,
+            }),
+            methods: new.methods,
         })
         .await?;
     Ok(Json(json!({
@@ -75,6 +90,21 @@ pub(in crate::http::admin) async fn list(caller: Caller) -> Answer<Value> {
         })
         .collect();
     Ok(Json(json!({"items": items})))
+}
+
+/// Revokes a token, and with it all copies narrowed from it.
+pub(in crate::http::admin) async fn revoke(
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<Value> {
+    let node = caller.admit(About::default()).await?;
+    if !node.access.revoke(&id).await? {
+        return Err(
+            Problem::not_found(format!("there is no token {}", shown(&id)))
+                .next("see which there are: feria access list"),
+        );
+    }
+    Ok(Json(json!({"id": id, "revoked": true})))
 }
 
 impl From<AccessError> for Problem {

@@ -5,7 +5,7 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, limit};
+use super::{Answer, limit, shown};
 use crate::http::Problem;
 use crate::http::admin::extract::{Input, Parameters};
 use crate::http::admin::guard::{About, Caller};
@@ -60,6 +60,7 @@ pub(in crate::http::admin) async fn deny(
 }
 
 fn answer(id: &str, answered: Answered) -> Answer<Approval> {
+    let id = shown(id);
     let conflict = |code, detail| Problem::new(StatusCode::CONFLICT, code, detail);
     match answered {
         Answered::Done(approval) => Ok(Json(*approval)),

@@ -5,13 +5,17 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::{Answer, shown};
 use crate::config::PolicyConfig;
 use crate::http::Problem;
 use crate::http::admin::extract::{Input, Parameters};
 use crate::http::admin::guard::{About, Caller};
+use crate::protocol::text::clean;
 use crate::spend::{Simulated, Standing};
 use crate::wallet::TREASURY;
+
+/// What is said of a policy that cannot be; the words in it may be the caller's.
+const MAX_FAULT_CHARS: usize = 400;
 
 #[derive(Deserialize)]
 pub(in crate::http::admin) struct ShowQuery {
@@ -33,8 +37,9 @@ pub(in crate::http::admin) async fn show(
         Some(name) if name == TREASURY => vec![name],
         Some(name) => {
             let found = node.wallets.find_agent_wallet(&name).await?;
-            let found =
-                found.ok_or_else(|| Problem::not_found(format!("there is no wallet {name}")))?;
+            let found = found.ok_or_else(|| {
+                Problem::not_found(format!("there is no wallet {}", shown(&name)))
+            })?;
             vec![found.id]
         }
         None => {
@@ -68,7 +73,7 @@ pub(in crate::http::admin) async fn simulate(
 ) -> Answer<Simulated> {
     let node = caller.admit(About::default()).await?;
     let policy = PolicyConfig::parse(&simulation.policy, "policy")
-        .map_err(|error| Problem::bad_request(error.to_string()))?;
+        .map_err(|error| Problem::bad_request(clean(&error.to_string(), MAX_FAULT_CHARS)))?;
     let since = simulation
         .last_secs
         .map_or(0, |secs| node.clock.now().saturating_sub(secs));

@@ -79,14 +79,20 @@ pub(in crate::http::admin) async fn pay(
         )
         .await;
     match outcome {
-        MeltOutcome::Paid { fee, .. } => Ok(Json(json!({
-            "id": operation_id,
-            "outcome": "paid",
-            "amount_sat": offer.amount.as_u64(),
-            "fee_sat": fee.as_u64(),
-            "payment_hash": offer.payment_hash.to_string(),
-        }))),
+        MeltOutcome::Paid { fee, .. } => {
+            caller
+                .settle(offer.amount.saturating_add(fee).to_msat())
+                .await;
+            Ok(Json(json!({
+                "id": operation_id,
+                "outcome": "paid",
+                "amount_sat": offer.amount.as_u64(),
+                "fee_sat": fee.as_u64(),
+                "payment_hash": offer.payment_hash.to_string(),
+            })))
+        }
         MeltOutcome::Failed { reason } => {
+            caller.settle(Msat::ZERO).await;
             Err(Problem::new(StatusCode::BAD_GATEWAY, "payment_failed", reason).retryable())
         }
         MeltOutcome::Unknown { reason } => Err(faults::unknown(reason)

@@ -14,7 +14,7 @@ use super::{Answer, MAX_LIMIT, limit};
 use crate::http::admin::extract::{Input, Parameters};
 use crate::http::admin::guard::{About, Caller};
 use crate::http::{Node, Problem};
-use crate::spend::{FetchRequest, Fetched, LockPolicy, Purchase, Rail};
+use crate::spend::{FetchRequest, Fetched, LockPolicy, Purchase, Rail, SpendError};
 
 /// A call to make. Amounts are in millisatoshi, as their names say.
 #[derive(Deserialize)]
@@ -49,8 +49,15 @@ pub(in crate::http::admin) async fn fetch(
     let max_fee = fetch.max_fee_msat.map_or(default_fee, Msat::new);
     let url = url::Url::parse(&fetch.url)
         .map_err(|error| Problem::bad_request(format!("`url` cannot be read: {error}")))?;
+    let method = fetch
+        .method
+        .map(|method| Method::from_bytes(method.as_bytes()))
+        .transpose()
+        .map_err(|_| Problem::bad_request("`method` is no HTTP method"))?;
+    let headers = headers(&fetch.headers)?;
     let about = About {
         host: url.host_str(),
+        method: method.as_ref().map(Method::as_str),
         rail: match fetch.rail {
             Rail::Auto => None,
             Rail::Cashu => Some("cashu"),
@@ -60,15 +67,13 @@ pub(in crate::http::admin) async fn fetch(
         ..About::default()
     };
     let (node, wallet) = caller.admit_to_wallet(&fetch.wallet, about).await?;
-    let method = match fetch.method {
+    let method = match method {
         Some(method) => method,
         None => listed_method(&node, url).await?,
     };
-    let method = Method::from_bytes(method.as_bytes())
-        .map_err(|_| Problem::bad_request("`method` is no HTTP method"))?;
     let request = FetchRequest {
         method,
-        headers: headers(&fetch.headers)?,
+        headers,
         body: Bytes::from(fetch.body),
         max_cost: Some(max_cost),
         max_fee: Some(max_fee),
@@ -79,11 +84,36 @@ pub(in crate::http::admin) async fn fetch(
         listing: fetch.listing,
         ..FetchRequest::get(wallet.id, fetch.url)
     };
-    Ok(Json(answer(node.spender.fetch(request).await?)))
+    let began = node.clock.now();
+    let outcome = node.spender.fetch(request).await;
+    if let Some(cost) = cost(&outcome, began, max_fee) {
+        caller.settle(cost).await;
+    }
+    Ok(Json(answer(outcome?)))
+}
+
+/// Returns what a call that began at `began` did cost; `None` while nobody knows.
+fn cost(outcome: &Result<Fetched, SpendError>, began: u64, max_fee: Msat) -> Option<Msat> {
+    match outcome {
+        Ok(fetched) => Some(match &fetched.purchase {
+            // Paid for by an earlier call with the same key.
+            Some(purchase) if purchase.created_at < began => Msat::ZERO,
+            Some(purchase) if purchase.outcome == "planned" => Msat::ZERO,
+            Some(purchase) if purchase.outcome == "refunded" => Msat::new(purchase.fee_msat),
+            Some(purchase) => Msat::new(purchase.price_msat.saturating_add(purchase.fee_msat)),
+            None => Msat::ZERO,
+        }),
+        Err(
+            SpendError::BadRequest(_) | SpendError::Network { .. } | SpendError::Refused { .. },
+        ) => Some(Msat::ZERO),
+        // Nothing but fees is gone.
+        Err(SpendError::PaymentFailed { .. }) => Some(max_fee),
+        Err(_) => None,
+    }
 }
 
 /// Returns the method of the one priced call at `url`, GET when none or several are known.
-async fn listed_method(node: &Node, mut url: url::Url) -> Result<String, Problem> {
+async fn listed_method(node: &Node, mut url: url::Url) -> Result<Method, Problem> {
     url.set_query(None);
     let rows = node
         .index
@@ -91,10 +121,11 @@ async fn listed_method(node: &Node, mut url: url::Url) -> Result<String, Problem
         .await?;
     let mut methods: Vec<String> = rows.into_iter().map(|row| row.method).collect();
     methods.dedup();
-    match <[String; 1]>::try_from(methods) {
-        Ok([method]) if !method.is_empty() => Ok(method),
-        _ => Ok("GET".to_owned()),
-    }
+    let method = match methods.as_slice() {
+        [method] if !method.is_empty() => Method::from_bytes(method.as_bytes()),
+        _ => Ok(Method::GET),
+    };
+    method.map_err(|_| Problem::bad_request("the listing of this URL names no HTTP method"))
 }
 
 fn headers(named: &std::collections::BTreeMap<String, String>) -> Result<HeaderMap, Problem> {

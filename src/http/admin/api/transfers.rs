@@ -64,6 +64,7 @@ pub(in crate::http::admin) async fn send(
             reply_relays: node.relay_urls(|relay| relay.inbox),
         })
         .await?;
+    caller.settle(amount.to_msat()).await;
     Ok(Json(sent))
 }
 

@@ -195,6 +195,17 @@ pub(in crate::http::admin) async fn close(caller: Caller, Path(id): Path<String>
     })))
 }
 
+/// Empties the wallet into the treasury and leaves it open.
+pub(in crate::http::admin) async fn sweep(caller: Caller, Path(id): Path<String>) -> Answer<Value> {
+    let (node, wallet) = caller.admit_to_wallet(&id, About::default()).await?;
+    let swept = node.wallets.sweep_agent_wallet(&wallet.id).await?;
+    Ok(Json(json!({
+        "wallet": wallet.id,
+        "swept_sat": swept.amount.as_u64(),
+        "fee_sat": swept.fee.as_u64(),
+    })))
+}
+
 #[derive(Deserialize)]
 pub(in crate::http::admin) struct Freeze {
     frozen: bool,
