@@ -25,11 +25,13 @@
 //! <https://paymentauth.org/draft-httpauth-payment-00.html>
 //! <https://paymentauth.org/draft-lightning-charge-00.html>
 
+pub mod asked;
 pub mod challenge;
 pub mod credential;
 pub mod issuer;
 pub mod receipt;
 
+pub use asked::Asked;
 pub use challenge::Challenge;
 pub use credential::{Credential, CredentialError, credential_of};
 pub use issuer::{Charge, GRACE_SECS, Issuer, Verdict};

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use cashu::nuts::nut10::Kind;
-use cashu::nuts::nut18::{Nut10SecretRequest, PaymentRequest};
+use cashu::nuts::nut18::{Nut10SecretRequest, PaymentRequest, TransportType};
 use cashu::nuts::{CurrencyUnit, PublicKey};
 use cashu::{Amount, MintUrl};
 
@@ -21,6 +21,8 @@ use crate::amount::{MAX_MSAT, Sat};
 pub const MAX_REQUEST_BYTES: usize = 16 * 1_024;
 /// Most mints that are read.
 const MAX_MINTS: usize = 64;
+/// Most transports that are read.
+const MAX_TRANSPORTS: usize = 8;
 
 /// What a server wants to be paid in ecash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +37,27 @@ pub struct CashuTerms {
     pub lock_key: Option<String>,
     /// How long a lock with a refund path must hold at least.
     pub min_locktime_secs: Option<u64>,
+}
+
+/// A request outside a 402: it says where the token is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentTerms {
+    /// What is asked.
+    pub terms: CashuTerms,
+    /// What the payee calls it.
+    pub id: Option<String>,
+    /// Where to send the token, best first; none means that the payee takes it in
+    /// some way of his own.
+    pub transports: Vec<Transport>,
+}
+
+/// A way of the token to the payee.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transport {
+    /// An HTTP POST to this URL.
+    Post(String),
+    /// An encrypted Nostr message to this `nprofile`.
+    Nostr(String),
 }
 
 /// Why a request cannot be written, read or met.
@@ -83,15 +106,45 @@ pub fn to_creq_b(terms: &CashuTerms, id: &str) -> Result<String, RequestError> {
 /// # Errors
 /// When it cannot be read, or asks for what we cannot do.
 pub fn parse(text: &str) -> Result<CashuTerms, RequestError> {
+    let request = decode(text)?;
+    if !request.transports.is_empty() {
+        return Err(RequestError::Transport);
+    }
+    from_request(&request, None)
+}
+
+/// As [`parse`], for a request that is paid outside a 402; `amount` is what the
+/// payer gives where the request leaves it to him.
+///
+/// # Errors
+/// When it cannot be read, asks for what we cannot do, or names another amount.
+pub fn parse_payment(text: &str, amount: Option<Sat>) -> Result<PaymentTerms, RequestError> {
+    let request = decode(text)?;
+    let transports = request
+        .transports
+        .iter()
+        .take(MAX_TRANSPORTS)
+        .map(|transport| match transport._type {
+            TransportType::Nostr => Transport::Nostr(transport.target.clone()),
+            TransportType::HttpPost => Transport::Post(transport.target.clone()),
+        })
+        .collect();
+    Ok(PaymentTerms {
+        terms: from_request(&request, amount)?,
+        id: request.payment_id,
+        transports,
+    })
+}
+
+fn decode(text: &str) -> Result<PaymentRequest, RequestError> {
     if text.len() > MAX_REQUEST_BYTES {
         return Err(RequestError::TooLong);
     }
     let text = text.trim();
-    let request = PaymentRequest::from_str(text)
+    PaymentRequest::from_str(text)
         .ok()
         .or_else(|| parse_json(text))
-        .ok_or(RequestError::Undecodable)?;
-    from_request(&request)
+        .ok_or(RequestError::Undecodable)
 }
 
 fn parse_json(text: &str) -> Option<PaymentRequest> {
@@ -137,17 +190,16 @@ fn to_request(terms: &CashuTerms, id: &str) -> Result<PaymentRequest, RequestErr
     })
 }
 
-fn from_request(request: &PaymentRequest) -> Result<CashuTerms, RequestError> {
+fn from_request(request: &PaymentRequest, given: Option<Sat>) -> Result<CashuTerms, RequestError> {
     let amount = request
         .amount
         .map(|amount| Sat::new(amount.to_u64()))
+        .or(given)
+        .filter(|amount| given.is_none_or(|given| given == *amount))
         .filter(|amount| *amount > Sat::ZERO && amount.as_u64() <= MAX_MSAT / 1_000)
         .ok_or(RequestError::Amount)?;
     if request.mints.len() > MAX_MINTS {
         return Err(RequestError::Mints);
-    }
-    if !request.transports.is_empty() {
-        return Err(RequestError::Transport);
     }
     let unit = request.unit.clone().unwrap_or(CurrencyUnit::Sat);
     let (lock_key, min_locktime_secs) = match &request.nut10 {
