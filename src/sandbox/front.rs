@@ -1,13 +1,15 @@
-//! An HTTP front over the simulated Lightning network: a wallet for clients that
-//! bring none.
+//! An HTTP front over the simulated Lightning network: a wallet for clients and
+//! sellers that bring none.
 //!
 //! | request | answer |
 //! |---|---|
 //! | `POST /simulated/pay` with `{"invoice": "lnbcrt…"}` | 200 with the preimage; 422 when it was refused or failed; 202 when nobody knows yet |
+//! | `POST /simulated/invoice` with `{"amount_sat": 21, "description": "a call"}` | 200 with an invoice and its payment hash |
 //!
 //! With it a stranger's L402 client can buy from `feria demo`, and a stranger's
 //! Cashu wallet can mint play ecash at the demo's mints: it asks a mint for a
-//! quote and has the quote's invoice paid here. The same invoice again gets the
+//! quote and has the quote's invoice paid here. A stranger's L402 server sells for
+//! invoices made here; what they bring stays in an account of the front. The same invoice again gets the
 //! first outcome again and is never paid twice.
 //!
 //! It pays over the [`SimulatedNetwork`] it is given and cannot reach any other,
@@ -35,6 +37,10 @@ use crate::lightning::simulated::{SimulatedError, SimulatedNetwork};
 
 /// Whose money it spends.
 const ACCOUNT: &str = "visitor";
+/// Whose invoices it makes.
+const MERCHANT: &str = "merchant";
+/// How long they can be paid.
+const EXPIRY: Duration = Duration::from_secs(600);
 /// What that account holds after each start.
 const PURSE: Sat = Sat::new(10_000_000);
 /// The most that routing may take of one payment.
@@ -58,6 +64,14 @@ struct Order {
     invoice: String,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewInvoice {
+    amount_sat: u64,
+    #[serde(default)]
+    description: String,
+}
+
 impl PaymentFront {
     /// Starts the front on the loopback address `address`, its purse filled.
     ///
@@ -75,6 +89,7 @@ impl PaymentFront {
         fill_purse(&network).map_err(SandboxError::Lightning)?;
         let router = Router::new()
             .route("/simulated/pay", post(pay))
+            .route("/simulated/invoice", post(invoice))
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .with_state(Arc::new(network));
         lifecycle.spawn(async move {
@@ -131,6 +146,30 @@ async fn pay(State(network): State<Arc<SimulatedNetwork>>, Json(order): Json<Ord
         PaymentState::Unknown { reason } => (
             StatusCode::ACCEPTED,
             json!({"simulated": true, "state": "unknown", "reason": reason}),
+        ),
+    };
+    (status, [(CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+async fn invoice(
+    State(network): State<Arc<SimulatedNetwork>>,
+    Json(new): Json<NewInvoice>,
+) -> Response {
+    let amount = Sat::new(new.amount_sat).to_msat();
+    let made = network.create_invoice(MERCHANT, amount, &new.description, EXPIRY);
+    let (status, body) = match made.await {
+        Ok(made) => (
+            StatusCode::OK,
+            json!({
+                "simulated": true,
+                "invoice": made.bolt11,
+                "payment_hash": made.payment_hash.to_string(),
+                "expires_at": made.expires_at,
+            }),
+        ),
+        Err(error) => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            json!({"simulated": true, "state": "failed", "reason": error.to_string()}),
         ),
     };
     (status, [(CACHE_CONTROL, "no-store")], Json(body)).into_response()
@@ -234,6 +273,24 @@ mod tests {
 
         assert_eq!(answer.status().as_u16(), 415);
         assert_eq!(town.network.balance("shop"), Msat::ZERO);
+    }
+
+    #[tokio::test]
+    async fn an_invoice_made_here_can_be_paid_here() {
+        let town = Town::start().await;
+        let client = http_client(Duration::from_secs(20)).unwrap();
+        let order = json!({"amount_sat": 21, "description": "a call"});
+        let url = format!("{}/simulated/invoice", town.front.url);
+        let made = client.post(url).json(&order).send().await.unwrap();
+        let made: Value = made.json().await.unwrap();
+
+        let (status, paid) = town.pay(made["invoice"].as_str().unwrap()).await;
+
+        assert_eq!(
+            (status, &paid["payment_hash"]),
+            (200, &made["payment_hash"])
+        );
+        assert_eq!(town.network.balance(MERCHANT), Msat::new(21_000));
     }
 
     #[tokio::test]

@@ -41,6 +41,24 @@ export async function startDemo() {
     freeMint: http(ports.mints[0]),
     feeMint: http(ports.mints[1]),
     payUrl: `${http(ports.front)}/simulated/pay`,
+    invoiceUrl: `${http(ports.front)}/simulated/invoice`,
+
+    // Makes an invoice of the simulated network for a shop of the test's own.
+    async invoice(sat) {
+      const answer = await fetch(this.invoiceUrl, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ amount_sat: sat, description: 'a call' }),
+      });
+      if (!answer.ok) throw new Error(`no invoice: ${await answer.text()}`);
+      return answer.json();
+    },
+
+    // Runs a command of the buyer's node and returns the JSON it prints.
+    async buyer(...args) {
+      const options = ['--data-dir', join(folder, 'buyer'), '--json'];
+      return JSON.parse((await run(binary, [...options, ...args])).stdout);
+    },
 
     // Puts a price on `upstream`: writes the agent's file and has the node read it.
     async sell(name, upstream, settings) {
