@@ -10,12 +10,7 @@ use serde_json::json;
 
 use super::{Addresses, App};
 use crate::access::{IssueRequest, Permission, Request, Tier};
-use crate::config::write_private;
-
-/// The file with the addresses of the running node.
-pub const NODE_FILE: &str = "node.json";
-/// The file with the token for its API.
-pub const TOKEN_FILE: &str = "admin.macaroon";
+use crate::config::{NODE_FILE, TOKEN_FILE, write_private};
 
 impl App {
     /// Lets the commands of this machine reach the node, which listens at `addresses`.

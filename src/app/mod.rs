@@ -45,8 +45,8 @@ use crate::store::ledger::Ledger;
 use crate::transfer::{Reconciled, TransferParts, Transfers};
 use crate::wallet::{MintTrust, RecoveryReport, Wallets};
 
+pub use crate::config::{NODE_FILE, TOKEN_FILE};
 pub use listeners::{Addresses, Listeners};
-pub use local::{NODE_FILE, TOKEN_FILE};
 
 /// New events that wait for live subscriptions of the relay endpoint.
 const LIVE_EVENTS: usize = 1_024;

@@ -1,6 +1,5 @@
 //! Commands reach the running node through its API, with the token in the data folder.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,10 +8,10 @@ use tokio::net::TcpStream;
 
 use super::Context;
 use super::fault::Fault;
-use crate::app::{NODE_FILE, TOKEN_FILE};
 use crate::client::{HttpClient, HttpError, HttpResponse, http_client};
-use crate::config::NodeSeed;
+use crate::config::{NodeSeed, TOKEN_FILE};
 use crate::http::admin::OPERATOR_LABEL;
+use crate::spend::{Client, ClientError, Reply, announced};
 
 /// A purchase may take a while.
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -68,6 +67,20 @@ impl NodeClient {
         }))
     }
 
+    /// Has the node make a call and pass the answer on as it comes.
+    pub(super) async fn stream(&self, request: Value) -> Result<Reply, Fault> {
+        let client = Client::new(&self.base, &self.token)?;
+        Ok(client.fetch(request).await?)
+    }
+
+    fn unreachable(&self, error: &dyn std::fmt::Display) -> Fault {
+        Fault::new(
+            "node_unreachable",
+            format!("the node at {} does not answer: {error}", self.base),
+        )
+        .next("see what it says where it runs; start it again: feria up")
+    }
+
     /// Asks the node. `path` is given in its parts, so that a name stays one part.
     pub(super) async fn get(
         &self,
@@ -108,13 +121,7 @@ impl NodeClient {
     }
 
     async fn answer(&self, response: Result<HttpResponse, HttpError>) -> Result<Value, Fault> {
-        let unreachable = |error: &dyn std::fmt::Display| {
-            Fault::new(
-                "node_unreachable",
-                format!("the node at {} does not answer: {error}", self.base),
-            )
-            .next("see what it says where it runs; start it again: feria up")
-        };
+        let unreachable = |error: &dyn std::fmt::Display| self.unreachable(error);
         let response = response.map_err(|error| unreachable(&error))?;
         let is_success = response.status().is_success();
         let body: Value = response.json().await.map_err(|error| unreachable(&error))?;
@@ -129,16 +136,22 @@ impl NodeClient {
 /// Returns the base URL of the API of the node that runs on `data_dir`. The file
 /// alone does not say so: a node that was killed leaves it behind.
 async fn running_at(data_dir: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(data_dir.join(NODE_FILE)).ok()?;
-    let document: Value = serde_json::from_str(&text).ok()?;
-    let mut address: SocketAddr = document.get("admin")?.as_str()?.parse().ok()?;
-    if address.ip().is_unspecified() {
-        // It listens everywhere; the listener answers to names of this machine only.
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        });
-    }
+    let base = announced(data_dir)?;
+    let address = base.strip_prefix("http://")?.to_owned();
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-    matches!(connected, Ok(Ok(_))).then(|| format!("http://{address}"))
+    matches!(connected, Ok(Ok(_))).then_some(base)
+}
+
+impl From<ClientError> for Fault {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Problem(problem) => Self::of_problem(&problem),
+            ClientError::BrokenOff => Self::new(error.code(), error.to_string()).next(
+                "if it was paid for, repeat the call with the same --idempotency-key or --resume: it is not paid again",
+            ),
+            ClientError::NoNode(_) | ClientError::Unreachable(_) => {
+                Self::new(error.code(), error.to_string()).next("start it: feria up")
+            }
+        }
+    }
 }

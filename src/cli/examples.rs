@@ -72,6 +72,23 @@ const TABLE: &[(&str, &[&str])] = &[
             "feria fetch --wallet scout --max-cost 50sat https://seller.example/a/translate/",
             "feria fetch --wallet scout -X POST -H \"content-type: text/plain\" -d hello URL",
             "feria fetch --wallet scout -d @question.json -o answer.json --idempotency-key q-1 URL",
+            "feria fetch --wallet scout --no-pay URL                what it answers without payment",
+            "feria fetch --wallet scout -c -o movie.mp4 URL         the rest of a file",
+            "feria fetch --wallet scout --resume 5f0c... URL        what was paid for and not received",
+        ],
+    ),
+    (
+        "proxy",
+        &[
+            "feria proxy --wallet scout --max-cost 50sat",
+            "feria proxy --wallet scout --listen 0.0.0.0:7404 --require-token",
+        ],
+    ),
+    (
+        "quote",
+        &[
+            "feria quote --wallet scout https://seller.example/a/translate/",
+            "feria quote --agent scout --rail cashu --json URL",
         ],
     ),
     (
@@ -187,6 +204,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             "feria pay --wallet scout --max-cost 500sat lnbc...",
             "feria pay --wallet scout --amount 250sat npub1...",
+            "feria pay --wallet scout --max-cost 500sat creqA...",
         ],
     ),
     (

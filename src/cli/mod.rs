@@ -9,6 +9,7 @@ mod access;
 mod agent;
 mod approval;
 mod budget;
+mod call;
 mod client;
 mod credential;
 mod demo;
@@ -22,6 +23,8 @@ mod mint;
 mod output;
 mod parse;
 mod pay;
+mod proxy;
+mod quote;
 mod search;
 mod status;
 mod up;
@@ -70,6 +73,10 @@ enum Command {
     Search(search::Arguments),
     /// Call a URL, and pay for it if it asks.
     Fetch(fetch::Arguments),
+    /// Pay for the calls of any HTTP client that is sent through here.
+    Proxy(proxy::Arguments),
+    /// Say what a call would cost, and by which ways; pay nothing.
+    Quote(quote::Arguments),
     /// Own agents: what this node sells.
     #[command(subcommand)]
     Agent(agent::Command),
@@ -85,7 +92,7 @@ enum Command {
     /// The mints this node trusts with money.
     #[command(subcommand)]
     Mint(mint::Command),
-    /// Pay an invoice, or send ecash to an agent.
+    /// Pay an invoice or a payment request, or send ecash to an agent.
     Pay(pay::Arguments),
     /// Lightning credentials that paid for calls of own agents.
     #[command(subcommand)]
@@ -219,6 +226,8 @@ async fn execute(arguments: Arguments, output: &mut Output<'_>) -> Outcome {
         Command::Status(command) => command.execute(&context, output).await,
         Command::Search(command) => command.execute(&context, output).await,
         Command::Fetch(command) => command.execute(&context, output).await,
+        Command::Proxy(command) => command.execute(&context, output).await,
+        Command::Quote(command) => command.execute(&context, output).await,
         Command::Agent(command) => command.execute(&context, output).await,
         Command::Wallet(command) => command.execute(&context, output).await,
         Command::Budget(command) => command.execute(&context, output).await,

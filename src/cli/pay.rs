@@ -1,4 +1,4 @@
-//! `feria pay`: pays an invoice, or sends ecash to an agent.
+//! `feria pay`: pays an invoice or a payment request, or sends ecash to an agent.
 
 use clap::Args;
 use feria_paywall::amount::{Msat, Sat};
@@ -12,18 +12,18 @@ use super::{Context, Output, parse};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A BOLT11 invoice, or the npub of an agent.
+    /// A BOLT11 invoice, a payment request (creqA..., CREQB1...), or the npub of an agent.
     target: String,
     /// The wallet that pays: its id, or the name of its agent.
-    #[arg(long, value_name = "WALLET")]
+    #[arg(long, visible_alias = "agent", value_name = "WALLET")]
     wallet: String,
-    /// How much to send to an npub, such as 250sat.
+    /// How much to send to an npub, or where a payment request leaves it open; such as 250sat.
     #[arg(long, value_name = "AMOUNT", value_parser = parse::sat)]
     amount: Option<Sat>,
     /// Words for the payee of ecash.
     #[arg(long, default_value = "")]
     memo: String,
-    /// The most an invoice may ask.
+    /// The most an invoice or a payment request may ask.
     #[arg(long, value_name = "AMOUNT")]
     max_cost: Option<Msat>,
     /// The most that fees may add.
@@ -39,10 +39,13 @@ impl Arguments {
         if self.target.starts_with("npub1") {
             return self.send(context, output).await;
         }
+        if self.target.to_ascii_lowercase().starts_with("creq") {
+            return self.meet(context, output).await;
+        }
         // Before the node is asked: an invoice of "5000" would be a strange mistake to pay for.
         if !self.target.to_ascii_lowercase().starts_with("ln") {
             return Err(Fault::usage(format!(
-                "{:?} is neither an invoice (ln...) nor the key of an agent (npub1...)",
+                "{:?} is neither an invoice (ln...) nor a payment request (creq...) nor the key of an agent (npub1...)",
                 self.target
             )));
         }
@@ -69,6 +72,41 @@ impl Arguments {
                     ("Id", "id"),
                 ],
             )
+        })?;
+        Ok(ExitCode::Ok)
+    }
+
+    /// Pays a payment request. One that names no way for the token gets it printed.
+    async fn meet(self, context: &Context, output: &mut Output<'_>) -> Outcome {
+        let request = json!({
+            "wallet": self.wallet,
+            "request": self.target,
+            "amount_sat": self.amount.map(Sat::as_u64),
+            "max_cost_msat": self.max_cost.map(Msat::as_u64),
+            "max_fee_msat": self.max_fee.map(Msat::as_u64),
+            "idempotency_key": self.idempotency_key,
+        });
+        let client = NodeClient::open(&context.data_dir).await?;
+        let paid = client.post(&["pay"], &request).await?;
+        output.show(&paid, |paid| {
+            if let Some(token) = paid["token"].as_str() {
+                return token.to_owned();
+            }
+            let (record, keys) = match paid.get("purchase") {
+                Some(purchase) => (
+                    purchase,
+                    [
+                        ("Paid msat", "price_msat"),
+                        ("Outcome", "outcome"),
+                        ("Id", "id"),
+                    ],
+                ),
+                None => (
+                    paid,
+                    [("Sent sat", "amount_sat"), ("State", "state"), ("Id", "id")],
+                ),
+            };
+            facts(record, &keys)
         })?;
         Ok(ExitCode::Ok)
     }

@@ -56,6 +56,10 @@ pub use spend::SpendConfig;
 pub const CONFIG_FILE: &str = "feria.toml";
 /// The file of the relays in the data folder.
 pub const RELAYS_FILE: &str = "relays.toml";
+/// The file with the addresses of the running node, for commands of this machine.
+pub const NODE_FILE: &str = "node.json";
+/// The file with the token for its API.
+pub const TOKEN_FILE: &str = "admin.macaroon";
 /// Every key with its default, as `feria init` writes it.
 pub const SAMPLE: &str = include_str!("../../feria.sample.toml");
 /// The default relays, as `feria init` writes them.

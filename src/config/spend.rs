@@ -1,6 +1,6 @@
 //! `[spend]`: limits on what own agents buy.
 
-use feria_paywall::amount::Msat;
+use feria_paywall::amount::{Msat, Sat};
 use serde::{Deserialize, Serialize};
 
 use super::units;
@@ -17,8 +17,21 @@ pub struct SpendConfig {
     pub max_fee: Msat,
     /// By how much a 402 may exceed the signed listing, in percent. Default 0.
     pub price_tolerance_percent: u32,
-    /// How long a purchase may take in all, in seconds. Default 60.
+    /// How long the head of an answer, and each pause in its body, may take, in seconds. Default 60.
     pub timeout_secs: u64,
+    /// After so many paid calls of one seller within [`Self::float_window_secs`],
+    /// ecash for further calls is locked to its key ahead of them. Default 0: never.
+    pub float_after_calls: u32,
+    /// In seconds. Default 600.
+    pub float_window_secs: u64,
+    /// For how many calls at once. Default 16.
+    pub float_calls: u32,
+    /// The most that one wallet may have locked for one seller. Default `500sat`.
+    #[serde(with = "units::sat")]
+    pub float_max: Sat,
+    /// How long it can be used, in seconds; what is left comes home the seller's
+    /// minimum locktime later. Default 3600.
+    pub float_hold_secs: u64,
 }
 
 impl Default for SpendConfig {
@@ -28,6 +41,11 @@ impl Default for SpendConfig {
             max_fee: Msat::new(20_000),
             price_tolerance_percent: 0,
             timeout_secs: 60,
+            float_after_calls: 0,
+            float_window_secs: 600,
+            float_calls: 16,
+            float_max: Sat::new(500),
+            float_hold_secs: 3_600,
         }
     }
 }
@@ -43,6 +61,12 @@ impl SpendConfig {
         }
         if self.timeout_secs == 0 || self.timeout_secs > 3_600 {
             return Err(("timeout_secs", "not between 1 and 3600 seconds".to_owned()));
+        }
+        if self.float_calls == 1 || self.float_calls > 64 {
+            return Err(("float_calls", "not 0 and not between 2 and 64".to_owned()));
+        }
+        if self.float_hold_secs > 86_400 {
+            return Err(("float_hold_secs", "more than a day".to_owned()));
         }
         Ok(())
     }

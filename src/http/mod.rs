@@ -9,6 +9,7 @@
 //! the answer. It holds no rule about money.
 
 pub mod admin;
+pub mod proxy;
 pub mod public;
 pub mod relay_endpoint;
 pub mod state;

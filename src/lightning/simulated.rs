@@ -243,6 +243,12 @@ impl SimulatedNetwork {
         Ok(payers.len())
     }
 
+    /// Returns the invoices whose payment is pending.
+    #[must_use]
+    pub fn pending(&self) -> Vec<PaymentHash> {
+        self.inner.book.lock().pending()
+    }
+
     /// Returns a watch on the number of settled invoices, all accounts together.
     #[must_use]
     pub fn watch_settled(&self) -> watch::Receiver<u64> {

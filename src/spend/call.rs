@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::{FetchRequest, SpendError};
-use crate::client::http_client;
+use crate::client::{HttpClient, HttpError, HttpResponse, UpstreamProtocol, upstream_client};
 use crate::protocol::text::clean;
 
 /// The header of NUT-24: a request in a 402, a token elsewhere.
@@ -18,8 +18,10 @@ pub(super) const X_CASHU: HeaderName = HeaderName::from_static("x-cashu");
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// Most body bytes read of a 402.
 const MAX_CHALLENGE_BODY_BYTES: usize = 64 * 1024;
-/// Most body bytes read of any other answer.
-const MAX_ANSWER_BODY_BYTES: usize = 32 * 1024 * 1024;
+/// Most body bytes kept of any other answer.
+pub(super) const MAX_ANSWER_BODY_BYTES: usize = 32 * 1024 * 1024;
+/// How long a TCP and TLS connection may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_URL_BYTES: usize = 8 * 1024;
 /// The longest path the journal keeps.
 const MAX_PATH_BYTES: usize = 2_048;
@@ -46,6 +48,19 @@ pub(super) struct Job {
     pub(super) agent: String,
     /// Milliseconds since the epoch.
     pub(super) started_millis: u64,
+    /// How a token reaches the seller.
+    pub(super) carriage: Carriage,
+}
+
+/// How a token reaches the seller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Carriage {
+    /// In a header of the call.
+    Header,
+    /// As the body of the call: a payment payload with this id.
+    Payload(Option<String>),
+    /// By hand: the caller is given the token.
+    Hand,
 }
 
 impl Job {
@@ -94,6 +109,7 @@ impl Job {
             id,
             agent: String::new(),
             started_millis,
+            carriage: Carriage::Header,
         })
     }
 }
@@ -103,15 +119,35 @@ impl Job {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
+    pub(super) body: AnswerBody,
+}
+
+/// The body of an answer: of a refusal all that is read of it, else a stream.
+#[derive(Debug)]
+pub(super) enum AnswerBody {
     /// The error says why it is not complete.
-    pub(super) body: Result<Bytes, String>,
+    Whole(Result<Bytes, String>),
+    /// On its way.
+    Open(Box<HttpResponse>),
 }
 
 impl Answer {
+    /// Returns what was read of the body.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match &self.body {
+            AnswerBody::Whole(Ok(bytes)) => bytes,
+            AnswerBody::Whole(Err(_)) | AnswerBody::Open(_) => &[],
+        }
+    }
+
+    /// Returns whether all of it is here.
+    pub(super) const fn is_whole(&self) -> bool {
+        matches!(self.body, AnswerBody::Whole(Ok(_)))
+    }
+
     /// Returns a problem's `code` or `reason` and `detail`, made fit for a log: what the seller says went wrong.
     pub(super) fn complaint(&self) -> String {
-        let body = self.body.as_deref().unwrap_or_default();
-        let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        let problem: serde_json::Value = serde_json::from_slice(self.bytes()).unwrap_or_default();
         let said: Vec<&str> = ["code", "reason", "detail"]
             .into_iter()
             .filter_map(|field| problem.get(field)?.as_str())
@@ -134,20 +170,26 @@ pub(super) struct CallFault {
     pub(super) is_unsent: bool,
 }
 
-/// Sends requests. Redirects are not followed: a payment is for one address.
+/// Sends requests, each once. Redirects are not followed: a payment is for one address.
 #[derive(Debug)]
 pub(super) struct Caller {
-    client: reqwest::Client,
+    client: HttpClient,
+    /// For the head of an answer, and between two parts of its body.
+    pub(super) patience: Duration,
 }
 
 impl Caller {
-    pub(super) fn new(timeout: Duration) -> Result<Self, SpendError> {
-        http_client(timeout)
-            .map(|client| Self { client })
-            .map_err(|error| SpendError::Network {
-                origin: "this machine".to_owned(),
-                reason: error.to_string(),
-            })
+    pub(super) fn new(patience: Duration) -> Result<Self, SpendError> {
+        upstream_client(&UpstreamProtocol {
+            connect_timeout: CONNECT_TIMEOUT.min(patience),
+            is_http2: false,
+            authorities: None,
+        })
+        .map(|client| Self { client, patience })
+        .map_err(|error| SpendError::Network {
+            origin: "this machine".to_owned(),
+            reason: error.to_string(),
+        })
     }
 
     /// Sends the call, with `payment` in place of whatever the caller put there.
@@ -160,6 +202,12 @@ impl Caller {
         for name in [HOST, CONTENT_LENGTH, CONNECTION, TRANSFER_ENCODING, X_CASHU] {
             headers.remove(name);
         }
+        headers
+            .entry(USER_AGENT)
+            .or_insert(HeaderValue::from_static(concat!(
+                "feria/",
+                env!("CARGO_PKG_VERSION")
+            )));
         if let Some((name, mut value)) = payment {
             value.set_sensitive(true);
             headers.insert(name, value);
@@ -172,20 +220,42 @@ impl Caller {
         self.send(request).await
     }
 
+    /// Sends a payment payload, which is money.
+    pub(super) async fn post(&self, job: &Job, payload: String) -> Result<Answer, CallFault> {
+        let request = self
+            .client
+            .post(job.url.clone())
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(payload);
+        self.send(request).await
+    }
+
     /// Asks the seller's node for the value of a token that paid for a failed call.
     pub(super) async fn refund(&self, origin: &str, token: &str) -> Result<Answer, CallFault> {
         let request = self
             .client
             .post(format!("{origin}/v1/refund"))
             .json(&serde_json::json!({ "token": token }));
-        self.send(request).await
+        let mut answer = self.send(request).await?;
+        if let AnswerBody::Open(response) = answer.body {
+            let body = self.read_body(*response, MAX_CHALLENGE_BODY_BYTES).await;
+            answer.body = AnswerBody::Whole(body);
+        }
+        Ok(answer)
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, CallFault> {
-        let mut response = request.send().await.map_err(|error| CallFault {
-            is_unsent: error.is_connect() || error.is_builder(),
-            reason: describe(&error),
-        })?;
+        let late = |_| CallFault {
+            is_unsent: false,
+            reason: "no answer in time".to_owned(),
+        };
+        let mut response = tokio::time::timeout(self.patience, request.send())
+            .await
+            .map_err(late)?
+            .map_err(|error| CallFault {
+                is_unsent: error.is_connect() || error.is_builder(),
+                reason: describe(&error),
+            })?;
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let header_bytes: usize = headers
@@ -198,25 +268,32 @@ impl Caller {
                 is_unsent: false,
             });
         }
-        let limit = if status == 402 {
-            MAX_CHALLENGE_BODY_BYTES
-        } else {
-            MAX_ANSWER_BODY_BYTES
+        let body = match status {
+            402 => AnswerBody::Whole(self.read_body(response, MAX_CHALLENGE_BODY_BYTES).await),
+            400.. => AnswerBody::Whole(self.read_body(response, MAX_ANSWER_BODY_BYTES).await),
+            _ => AnswerBody::Open(Box::new(response)),
         };
         Ok(Answer {
             status,
             headers,
-            body: read_body(response, limit).await,
+            body,
         })
+    }
+
+    /// Reads a body that a decision waits for, in the time that a head has.
+    async fn read_body(&self, response: HttpResponse, limit: usize) -> Result<Bytes, String> {
+        tokio::time::timeout(self.patience, read_body(response, limit))
+            .await
+            .unwrap_or_else(|_| Err("no answer in time".to_owned()))
     }
 }
 
-async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<Bytes, String> {
+async fn read_body(mut response: HttpResponse, limit: usize) -> Result<Bytes, String> {
     let mut body = BytesMut::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
-                return Err(format!("the answer is longer than {limit} bytes"));
+                return Err(too_long(limit));
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body.freeze()),
@@ -225,8 +302,12 @@ async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<Byte
     }
 }
 
+pub(super) fn too_long(limit: usize) -> String {
+    format!("the answer is longer than {limit} bytes")
+}
+
 /// Says what happened without the URL, whose query may hold secrets.
-fn describe(error: &reqwest::Error) -> String {
+pub(super) fn describe(error: &HttpError) -> String {
     let kind = if error.is_timeout() {
         "no answer in time"
     } else if error.is_connect() {
@@ -237,13 +318,4 @@ fn describe(error: &reqwest::Error) -> String {
         "the connection broke"
     };
     kind.to_owned()
-}
-
-/// Returns the `Authorization` of an L402 credential: the token byte for byte.
-pub(super) fn l402_header(
-    token: &str,
-    preimage: &feria_paywall::payment::Preimage,
-) -> Option<(HeaderName, HeaderValue)> {
-    let value = HeaderValue::from_str(&format!("L402 {token}:{}", preimage.expose_hex())).ok()?;
-    Some((AUTHORIZATION, value))
 }

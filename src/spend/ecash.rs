@@ -3,16 +3,16 @@
 use feria_paywall::amount::{Msat, Sat};
 use http::HeaderValue;
 
-use super::call::{Answer, Job, X_CASHU};
+use super::call::{Answer, CallFault, Carriage, Job, X_CASHU};
 use super::fetch::Attempt;
-use super::plan::Plan;
 use super::refund::{RefundAnswer, Taken};
 use super::router::{Candidate, lock_for};
+use super::stream::{AnswerStream, OpenAnswer};
 use super::verdict::{Verdict, ecash_rail, judge, token_in};
-use super::{Fetched, SpendError, Spender};
+use super::{SpendError, Spender};
 use crate::store::ledger::Account;
 use crate::store::ledger::intents::{Intent, IntentChange, IntentState, Way};
-use crate::wallet::{InFlightState, SendRequest, SentToken, WalletError};
+use crate::wallet::{InFlightState, SendRequest, SentToken, TREASURY, WalletError};
 
 /// Where a token's value went.
 pub(super) enum Fate {
@@ -31,10 +31,9 @@ impl Spender {
         job: &Job,
         intent_id: &str,
         candidate: &Candidate,
-        plan: &Plan,
         attempt: usize,
     ) -> Result<Attempt, SpendError> {
-        let Some(terms) = &plan.asked.cashu else {
+        let Some(terms) = &candidate.terms else {
             return Ok(Attempt::Next("the seller takes no ecash".to_owned()));
         };
         let parts = &self.inner.parts;
@@ -53,15 +52,37 @@ impl Spender {
             price: Some(terms.amount.to_msat()),
             operation_id: Some(operation_id.clone()),
             locktime: lock.as_ref().map(|lock| lock.locktime),
+            quote_id: candidate.quote_id.clone(),
             ..IntentChange::default()
         };
+        if let Some(lock) = lock.as_ref().filter(|_| candidate.is_plain_ecash()) {
+            let sent = self
+                .pay_by_float(job, intent_id, candidate, lock, &change)
+                .await?;
+            if let Some(sent) = sent {
+                crate::crash::point("spend.float.taken");
+                let intent = self.reread(intent_id).await?;
+                let answer = Box::pin(self.present_token(job, &intent, sent)).await?;
+                return Ok(Attempt::Done(Box::new(answer)));
+            }
+        }
         self.advance(intent_id, change).await?;
         crate::crash::point("spend.ecash.paying");
+        let began = parts.clock.now_millis();
+        // Moved ecash arrives in the treasury: an agent's wallet is at one mint.
+        let mut payer = job.request.wallet_id.clone();
+        if candidate.from.is_some() {
+            let intent = self.reread(intent_id).await?;
+            if let Err(reason) = self.move_ecash(&intent, candidate).await? {
+                return Ok(Attempt::Next(reason));
+            }
+            TREASURY.clone_into(&mut payer);
+        }
         let sent = parts
             .wallets
             .send(SendRequest {
                 operation_id,
-                wallet_id: job.request.wallet_id.clone(),
+                wallet_id: payer,
                 mint: candidate.place.clone(),
                 amount: terms.amount,
                 lock,
@@ -73,12 +94,24 @@ impl Spender {
         crate::crash::point("spend.ecash.sent");
         match sent {
             Ok(sent) => {
+                self.note_pace(candidate, began, true);
                 let intent = self.reread(intent_id).await?;
-                let fetched = Box::pin(self.present_token(job, &intent, sent)).await?;
-                Ok(Attempt::Done(Box::new(fetched)))
+                let answer = Box::pin(self.present_token(job, &intent, sent)).await?;
+                Ok(Attempt::Done(Box::new(answer)))
             }
             Err(error @ (WalletError::Unknown(_) | WalletError::Store(_))) => {
                 Err(self.lose_sight(intent_id, error.to_string()).await)
+            }
+            // The money has moved already: to pay once more in another way would cost it twice.
+            Err(error) if candidate.from.is_some() => {
+                let reason = format!("{error}; the ecash stays in the treasury");
+                let intent = self.reread(intent_id).await?;
+                self.release(intent_id, IntentState::Failed, intent.fee, &reason)
+                    .await?;
+                Err(SpendError::PaymentFailed {
+                    id: intent_id.to_owned(),
+                    reason,
+                })
             }
             Err(error) => Ok(Attempt::Next(error.to_string())),
         }
@@ -90,20 +123,72 @@ impl Spender {
         job: &Job,
         intent: &Intent,
         sent: SentToken,
-    ) -> Result<Fetched, SpendError> {
-        let Ok(value) = HeaderValue::from_str(&sent.token) else {
-            return self
-                .give_up(intent, &sent, "the token fits no header")
-                .await;
-        };
-        match self.inner.caller.call(job, Some((X_CASHU, value))).await {
+    ) -> Result<OpenAnswer, SpendError> {
+        if job.carriage == Carriage::Hand {
+            return self.hand_out(intent, sent).await;
+        }
+        match self.carry(job, &sent).await? {
             Ok(answer) => self.settle_answer(job, intent, &sent, answer).await,
-            Err(fault) if fault.is_unsent => self.give_up(intent, &sent, &fault.reason).await,
+            Err(fault) if fault.is_unsent => {
+                let ledger = &self.inner.parts.ledger;
+                if ledger.free_slip(&sent.operation_id).await? {
+                    // Nobody has seen it: the next call can use it.
+                    let reason = &fault.reason;
+                    return self
+                        .came_home(intent, IntentState::Failed, sent.fee, reason)
+                        .await;
+                }
+                self.give_up(intent, &sent, &fault.reason).await
+            }
             Err(fault) => {
                 let reason = format!("{} after the token was sent", fault.reason);
                 Err(self.lose_sight(&intent.id, reason).await)
             }
         }
+    }
+
+    async fn carry(
+        &self,
+        job: &Job,
+        sent: &SentToken,
+    ) -> Result<Result<Answer, CallFault>, SpendError> {
+        let unsent = |reason: &str| CallFault {
+            reason: reason.to_owned(),
+            is_unsent: true,
+        };
+        let caller = &self.inner.caller;
+        if let Carriage::Payload(id) = &job.carriage {
+            let wallets = &self.inner.parts.wallets;
+            let payload = wallets.payload(&sent.operation_id, id.as_deref()).await?;
+            return Ok(match payload {
+                Some(payload) => caller.post(job, payload).await,
+                None => Err(unsent("the token is no longer at hand")),
+            });
+        }
+        Ok(match HeaderValue::from_str(&sent.token) {
+            Ok(value) => caller.call(job, Some((X_CASHU, value))).await,
+            Err(_) => Err(unsent("the token fits no header")),
+        })
+    }
+
+    /// Gives the token to the caller, who carries it to the payee: as good as paid.
+    async fn hand_out(&self, intent: &Intent, sent: SentToken) -> Result<OpenAnswer, SpendError> {
+        let wallets = &self.inner.parts.wallets;
+        wallets
+            .settle(&sent.operation_id, Account::expense(&intent.wallet_id))
+            .await?;
+        let cost = spent(intent, &sent);
+        let change = IntentChange {
+            state: Some(IntentState::Delivered),
+            fee: Some(cost.saturating_sub(intent.price)),
+            counted: Some(cost),
+            detail: Some(String::new()),
+            ..IntentChange::default()
+        };
+        self.advance(&intent.id, change).await?;
+        let mut answer = OpenAnswer::paid(self.find_purchase(&intent.id).await?);
+        answer.body = AnswerStream::whole(sent.token.into());
+        Ok(answer)
     }
 
     async fn settle_answer(
@@ -112,7 +197,7 @@ impl Spender {
         intent: &Intent,
         sent: &SentToken,
         answer: Answer,
-    ) -> Result<Fetched, SpendError> {
+    ) -> Result<OpenAnswer, SpendError> {
         crate::crash::point("spend.ecash.answered");
         match judge(answer.status, &answer.headers) {
             Verdict::Taken => self.deliver(job, intent, sent, answer).await,
@@ -154,7 +239,7 @@ impl Spender {
         intent: &Intent,
         sent: &SentToken,
         answer: Answer,
-    ) -> Result<Fetched, SpendError> {
+    ) -> Result<OpenAnswer, SpendError> {
         let parts = &self.inner.parts;
         parts
             .wallets
@@ -168,12 +253,8 @@ impl Spender {
             },
             None => Sat::ZERO,
         };
-        let cost = sent
-            .amount
-            .saturating_add(sent.fee)
-            .saturating_sub(change)
-            .to_msat();
-        let state = if answer.body.is_ok() {
+        let cost = spent(intent, sent).saturating_sub(change.to_msat());
+        let state = if answer.is_whole() {
             IntentState::Delivered
         } else {
             IntentState::Paid
@@ -262,25 +343,14 @@ impl Spender {
                 self.lose_sight(&intent.id, reason.to_owned()).await;
                 return Ok(IntentState::Unknown);
             }
-            self.release(
-                &intent.id,
-                IntentState::Failed,
-                Msat::ZERO,
-                "interrupted before paying",
-            )
-            .await?;
-            return Ok(IntentState::Failed);
+            return self.resolve_moving(intent).await;
         };
         match self.find_money(intent, operation_id).await? {
             Fate::Home(amount) => {
                 let cost = sent.amount.saturating_add(sent.fee).saturating_sub(amount);
-                self.release(
-                    &intent.id,
-                    IntentState::Failed,
-                    cost.to_msat(),
-                    "the token came home",
-                )
-                .await?;
+                let cost = moving_fee(intent).saturating_add(cost.to_msat());
+                self.release(&intent.id, IntentState::Failed, cost, "the token came home")
+                    .await?;
                 Ok(IntentState::Failed)
             }
             Fate::Gone => self.ask_for_money(intent, &sent).await,
@@ -298,7 +368,7 @@ impl Spender {
         intent: &Intent,
         sent: &SentToken,
         reason: &str,
-    ) -> Result<Fetched, SpendError> {
+    ) -> Result<OpenAnswer, SpendError> {
         match self.bring_home_now(intent, sent).await? {
             Fate::Home(cost) => {
                 self.came_home(intent, IntentState::Failed, cost, reason)
@@ -315,9 +385,9 @@ impl Spender {
         state: IntentState,
         cost: Sat,
         reason: &str,
-    ) -> Result<Fetched, SpendError> {
-        self.release(&intent.id, state, cost.to_msat(), reason)
-            .await?;
+    ) -> Result<OpenAnswer, SpendError> {
+        let cost = moving_fee(intent).saturating_add(cost.to_msat());
+        self.release(&intent.id, state, cost, reason).await?;
         Err(SpendError::PaymentFailed {
             id: intent.id.clone(),
             reason: format!("{reason}; the ecash came home"),
@@ -329,7 +399,7 @@ impl Spender {
         intent: &Intent,
         sent: &SentToken,
         reason: &str,
-    ) -> Result<Fetched, SpendError> {
+    ) -> Result<OpenAnswer, SpendError> {
         self.book_gone(intent, sent, reason).await?;
         Err(SpendError::PaidNotDelivered {
             id: intent.id.clone(),
@@ -349,7 +419,7 @@ impl Spender {
             .wallets
             .settle(&sent.operation_id, Account::expense(&intent.wallet_id))
             .await?;
-        let cost = sent.amount.saturating_add(sent.fee).to_msat();
+        let cost = spent(intent, sent);
         let change = IntentChange {
             state: Some(IntentState::Paid),
             fee: Some(cost.saturating_sub(intent.price)),
@@ -358,6 +428,23 @@ impl Spender {
             ..IntentChange::default()
         };
         self.advance(&intent.id, change).await.map(drop)
+    }
+}
+
+/// What moving the ecash of `intent` to the seller's mint took; nothing for ecash in hand.
+pub(super) fn moving_fee(intent: &Intent) -> Msat {
+    match intent.quote_id {
+        Some(_) => intent.fee,
+        None => Msat::ZERO,
+    }
+}
+
+/// What a token that is gone has cost. What was moved covers the mint's fee for the
+/// token, which is therefore in the fee already.
+pub(super) fn spent(intent: &Intent, sent: &SentToken) -> Msat {
+    match intent.quote_id {
+        Some(_) => intent.price.saturating_add(intent.fee),
+        None => sent.amount.saturating_add(sent.fee).to_msat(),
     }
 }
 

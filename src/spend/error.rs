@@ -2,6 +2,7 @@
 
 use feria_paywall::amount::Msat;
 
+use super::fault::ChallengeFault;
 use crate::store::StoreError;
 use crate::store::ledger::approvals::Approval;
 use crate::wallet::WalletError;
@@ -65,9 +66,9 @@ pub enum SpendError {
 /// Why we did not pay.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The 402 holds nothing we can pay; each reason names one challenge.
-    #[error("the seller asks for payment in no way we can use ({})", .0.join("; "))]
-    NoUsableChallenge(Vec<String>),
+    /// The 402 holds nothing we can pay; each fault is of one challenge.
+    #[error("the seller asks for payment in no way we can use ({})", join(.0))]
+    NoUsableChallenge(Vec<ChallengeFault>),
     /// The price is above what the caller or the configuration allows.
     #[error("the seller asks {asked}, {cap} is the most this call may cost")]
     OverCap {
@@ -114,7 +115,36 @@ pub enum Refusal {
     /// It is recorded and waits for a person: the same idempotency key goes through after.
     #[error("{} is above what may be paid without a person's word (rule {})", Msat::new(.0.price_msat), .0.rule)]
     NeedsApproval(Box<Approval>),
+    /// The same invoice or payment request was paid before, under another key.
+    #[error("purchase {0} has paid this already")]
+    AlreadyPaid(String),
     /// Recorded by an earlier call with the same idempotency key.
     #[error("refused before: {0}")]
     Recorded(String),
+}
+
+impl Refusal {
+    /// Returns the word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoUsableChallenge(faults) => faults
+                .first()
+                .map_or("no_usable_challenge", ChallengeFault::code),
+            Self::OverCap { .. } => "over_cap",
+            Self::AboveListing { .. } => "above_listing",
+            Self::OverBudget { .. } => "over_budget",
+            Self::NoRail(_) => "no_rail",
+            Self::ByPolicy { rule, .. } if rule.starts_with("calls-per-minute") => "over_velocity",
+            Self::ByPolicy { .. } => "policy_denied",
+            Self::NeedsApproval(_) => "approval_required",
+            Self::AlreadyPaid(_) => "already_paid",
+            Self::Recorded(_) => "refused_before",
+        }
+    }
+}
+
+fn join(faults: &[ChallengeFault]) -> String {
+    let words: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    words.join("; ")
 }

@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 
 use feria_paywall::amount::Msat;
 
-use super::call::{Answer, Job};
+use super::call::{Answer, AnswerBody, Job};
 use super::journal::planned_purchase;
-use super::plan::Plan;
+use super::plan::{Plan, Planned};
 use super::policy::rail_of_way;
+use super::price::Listed;
 use super::router::{Candidate, lock_for};
+use super::stream::{AnswerStream, OpenAnswer, Tail};
 use super::verdict::ecash_rail;
 use super::{FetchRequest, Fetched, Rail, Refusal, SpendError, Spender};
 use crate::clock::random_id;
@@ -18,7 +20,7 @@ use crate::store::ledger::intents::{Intent, IntentChange, IntentState, Judgement
 /// What became of one way to pay.
 pub(super) enum Attempt {
     /// The purchase is over.
-    Done(Box<Fetched>),
+    Done(Box<OpenAnswer>),
     /// Nothing was paid this way: take the next.
     Next(String),
 }
@@ -36,50 +38,74 @@ impl Spender {
     /// # Errors
     /// By variant of [`SpendError`]; each says where the money is.
     pub async fn fetch(&self, request: FetchRequest) -> Result<Fetched, SpendError> {
+        let answer = Box::pin(self.open(request)).await?;
+        self.read_whole(answer).await
+    }
+
+    /// As [`Self::fetch`], with the body passed on as it comes: a paid answer is
+    /// delivered when its body has ended.
+    ///
+    /// # Errors
+    /// By variant of [`SpendError`]; each says where the money is.
+    pub async fn open(&self, request: FetchRequest) -> Result<OpenAnswer, SpendError> {
         let parts = &self.inner.parts;
         let id = random_id(parts.entropy.as_ref());
         let job = Job::read(request, id, parts.clock.now_millis())?;
         let wallet_id = &job.request.wallet_id;
-        let _turn = self.inner.turns.take(wallet_id, &job.key).await;
-        let known = parts.ledger.find_intent_by_key(wallet_id, &job.key).await?;
+        let turn = self.inner.turns.take(wallet_id, &job.key).await;
+        let mut answer = Box::pin(self.answer(&job)).await?;
+        answer.body = answer.body.holding(turn);
+        Ok(answer)
+    }
+
+    async fn answer(&self, job: &Job) -> Result<OpenAnswer, SpendError> {
+        let ledger = &self.inner.parts.ledger;
+        let known = ledger
+            .find_intent_by_key(&job.request.wallet_id, &job.key)
+            .await?;
         if let Some(intent) = known {
-            return Box::pin(self.repeat(&job, intent)).await;
+            return Box::pin(self.repeat(job, intent)).await;
         }
-        let job = self.screen(job).await?;
-        if let Some(fetched) = Box::pin(self.use_credential(&job)).await? {
+        let job = &self.screen(job.clone()).await?;
+        if let Some(fetched) = Box::pin(self.use_credential(job)).await? {
             return Ok(fetched);
         }
-        let answer =
-            self.inner
-                .caller
-                .call(&job, None)
-                .await
-                .map_err(|fault| SpendError::Network {
-                    origin: job.origin.clone(),
-                    reason: fault.reason,
-                })?;
-        if answer.status != 402 {
-            return free(&job, answer);
+        let answer = self.ask(job).await?;
+        if answer.status != 402 || job.request.no_pay {
+            return self.free(job, answer);
         }
-        Box::pin(self.buy(&job, &answer)).await
+        Box::pin(self.buy(job, answer)).await
+    }
+
+    /// Calls without paying.
+    pub(super) async fn ask(&self, job: &Job) -> Result<Answer, SpendError> {
+        let answer = self.inner.caller.call(job, None).await;
+        answer.map_err(|fault| SpendError::Network {
+            origin: job.origin.clone(),
+            reason: fault.reason,
+        })
     }
 
     /// Continues the purchase `id`; `request` must be the same call. Never pays again.
     ///
     /// # Errors
     /// By variant of [`SpendError`].
-    pub async fn resume(&self, id: &str, mut request: FetchRequest) -> Result<Fetched, SpendError> {
+    pub async fn resume(
+        &self,
+        id: &str,
+        mut request: FetchRequest,
+    ) -> Result<OpenAnswer, SpendError> {
         let intent = self.inner.parts.ledger.find_intent(id).await?;
         let intent = intent
             .filter(|intent| intent.wallet_id == request.wallet_id)
             .ok_or_else(|| SpendError::BadRequest(format!("the wallet has no purchase {id}")))?;
         request.idempotency_key = Some(intent.idempotency_key);
         request.dry_run = false;
-        self.fetch(request).await
+        self.open(request).await
     }
 
     /// Calls with a credential bought earlier. `None`: there is none, or the seller no longer takes it.
-    async fn use_credential(&self, job: &Job) -> Result<Option<Fetched>, SpendError> {
+    async fn use_credential(&self, job: &Job) -> Result<Option<OpenAnswer>, SpendError> {
         if job.request.dry_run || job.request.rail == Rail::Cashu {
             return Ok(None);
         }
@@ -100,28 +126,42 @@ impl Spender {
         Ok(fetched)
     }
 
-    async fn buy(&self, job: &Job, answer: &Answer) -> Result<Fetched, SpendError> {
+    async fn buy(&self, job: &Job, answer: Answer) -> Result<OpenAnswer, SpendError> {
         let listed = self.find_listed(job).await?;
-        let mut plan = match self.plan(job, answer, &listed).await? {
+        let plan = self.plan(job, &answer, &listed).await?;
+        self.carry_through(job, plan, &listed, answer).await
+    }
+
+    /// Opens the purchase that `planned` found a way for, and pays. `answer` is what
+    /// a dry run shows.
+    pub(super) async fn carry_through(
+        &self,
+        job: &Job,
+        planned: Planned,
+        listed: &Listed,
+        answer: Answer,
+    ) -> Result<OpenAnswer, SpendError> {
+        let mut plan = match planned {
             Ok(plan) => plan,
-            Err((price, refusal)) => return Err(self.refuse(job, &listed, price, refusal).await),
+            Err((price, refusal)) => return Err(self.refuse(job, listed, price, refusal).await),
         };
         let Some(first) = plan.decision.open().next().cloned() else {
-            let refusal = Refusal::NoRail(plan.decision.exclusions());
-            return Err(self.refuse(job, &listed, plan.asked.price(), refusal).await);
+            let price = plan.asked.price();
+            return Err(self.refuse(job, listed, price, plan.no_rail()).await);
         };
         let price = Msat::new(first.price_msat);
         let fee_limit = Msat::new(first.fee_msat.unwrap_or(0));
-        let mut new = self.new_intent(job, &listed, price, fee_limit, plan.decision.to_json());
+        let mut new = self.new_intent(job, listed, price, fee_limit, plan.decision.to_json());
         new.subject.rail = rail_of_way(first.way);
         if job.request.dry_run {
             let why = self.try_out(&new, &plan.decision.why).await?;
             let rail = self.rail_of(job, &first, &plan);
             let planned = planned_purchase(&new, &first, rail, &why);
-            return Ok(Fetched {
+            let body = bytes::Bytes::copy_from_slice(answer.bytes());
+            return Ok(OpenAnswer {
                 status: answer.status,
-                headers: answer.headers.clone(),
-                body: answer.body.clone().unwrap_or_default(),
+                headers: answer.headers,
+                body: AnswerStream::whole(body),
                 purchase: Some(planned),
             });
         }
@@ -153,20 +193,20 @@ impl Spender {
     }
 
     /// Tries the open candidates in order until one pays.
-    async fn pay_by_plan(&self, job: &Job, plan: &mut Plan) -> Result<Fetched, SpendError> {
+    async fn pay_by_plan(&self, job: &Job, plan: &mut Plan) -> Result<OpenAnswer, SpendError> {
         let mut queue: VecDeque<Candidate> = plan.decision.open().cloned().collect();
         let mut failures = Vec::new();
         let mut attempt = 0;
         loop {
             let Some(candidate) = queue.pop_front() else {
-                if plan.is_lightning_quoted || job.request.rail != Rail::Auto {
+                if plan.is_quoted {
                     break;
                 }
-                self.quote_lightning(job, plan).await;
+                self.quote_others(job, plan).await;
                 queue.extend(
                     plan.decision
                         .open()
-                        .filter(|candidate| candidate.way != Way::Ecash)
+                        .filter(|candidate| !candidate.is_plain_ecash())
                         .cloned(),
                 );
                 continue;
@@ -178,10 +218,7 @@ impl Spender {
                 continue;
             }
             let tried = match candidate.way {
-                Way::Ecash => {
-                    self.pay_ecash(job, &job.id, &candidate, plan, attempt)
-                        .await?
-                }
+                Way::Ecash => self.pay_ecash(job, &job.id, &candidate, attempt).await?,
                 _ => {
                     self.pay_lightning(job, &job.id, &candidate, plan, attempt)
                         .await?
@@ -238,7 +275,7 @@ impl Spender {
     }
 
     /// The key was used before: gives the recorded outcome, or asks again for what was paid.
-    async fn repeat(&self, job: &Job, intent: Intent) -> Result<Fetched, SpendError> {
+    pub(super) async fn repeat(&self, job: &Job, intent: Intent) -> Result<OpenAnswer, SpendError> {
         if intent.request_digest != job.digest {
             return Err(SpendError::BadRequest(format!(
                 "the idempotency key belongs to another request, purchase {}",
@@ -272,10 +309,10 @@ impl Spender {
     }
 
     /// Returns the outcome of a purchase that needs no more work.
-    async fn recorded(
+    pub(super) async fn recorded(
         &self,
         intent: &Intent,
-    ) -> Result<Option<Result<Fetched, SpendError>>, SpendError> {
+    ) -> Result<Option<Result<OpenAnswer, SpendError>>, SpendError> {
         let id = intent.id.clone();
         Ok(match intent.state {
             IntentState::Refused => Some(Err(SpendError::Refused {
@@ -300,7 +337,7 @@ impl Spender {
 
     /// Finds out what happened to an interrupted purchase. A token that can be
     /// sent again is left where it is.
-    async fn settled_enough(&self, intent: Intent) -> Result<Intent, SpendError> {
+    pub(super) async fn settled_enough(&self, intent: Intent) -> Result<Intent, SpendError> {
         let is_open = matches!(
             intent.state,
             IntentState::Planned | IntentState::Paying | IntentState::Unknown
@@ -325,9 +362,8 @@ impl Spender {
     }
 
     fn rail_of(&self, job: &Job, candidate: &Candidate, plan: &Plan) -> &'static str {
-        let terms = plan.asked.cashu.as_ref();
-        match (candidate.way, terms) {
-            (Way::Ecash, Some(terms)) => {
+        match (&candidate.terms, &plan.asked.invoice) {
+            (Some(terms), _) => {
                 let lock = lock_for(
                     job.request.lock,
                     terms.lock_key.as_deref(),
@@ -336,21 +372,39 @@ impl Spender {
                 );
                 ecash_rail(&http::HeaderMap::new(), lock.is_some())
             }
-            _ => "l402",
+            (None, Some(invoiced)) => invoiced.scheme.as_str(),
+            (None, None) => "",
         }
     }
-}
 
-fn free(job: &Job, answer: Answer) -> Result<Fetched, SpendError> {
-    Ok(Fetched {
-        status: answer.status,
-        headers: answer.headers,
-        body: answer.body.map_err(|reason| SpendError::Network {
-            origin: job.origin.clone(),
-            reason,
-        })?,
-        purchase: None,
-    })
+    /// Hands on an answer that cost nothing.
+    fn free(&self, job: &Job, answer: Answer) -> Result<OpenAnswer, SpendError> {
+        let body = match answer.body {
+            AnswerBody::Whole(Ok(body)) => AnswerStream::whole(body),
+            AnswerBody::Whole(Err(reason)) => {
+                return Err(SpendError::Network {
+                    origin: job.origin.clone(),
+                    reason,
+                });
+            }
+            AnswerBody::Open(response) => Tail {
+                spender: self.clone(),
+                response: *response,
+                origin: job.origin.clone(),
+                intent_id: None,
+                started_millis: job.started_millis,
+                status: answer.status,
+                headers: answer.headers.clone(),
+            }
+            .into_stream(),
+        };
+        Ok(OpenAnswer {
+            status: answer.status,
+            headers: answer.headers,
+            body,
+            purchase: None,
+        })
+    }
 }
 
 fn gone(intent: &Intent) -> SpendError {

@@ -4,11 +4,12 @@ use bytes::Bytes;
 use feria_paywall::amount::Msat;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::call::{Answer, Job, X_CASHU};
+use super::call::{Answer, AnswerBody, Job, X_CASHU};
 use super::policy::{self, host_of};
 use super::price::Listed;
 use super::router::Candidate;
-use super::{Fetched, Purchase, Refusal, SpendError, Spender};
+use super::stream::{AnswerStream, OpenAnswer, Tail, stored};
+use super::{Purchase, Refusal, SpendError, Spender};
 use crate::store::ledger::intents::{
     Budget, Intent, IntentChange, IntentState, Judgement, NewIntent, StoredAnswer, Subject, Verdict,
 };
@@ -28,28 +29,20 @@ impl Spender {
         decision: String,
     ) -> NewIntent {
         let row = listed.row_for(price);
+        let stub = stub(job, self.inner.parts.clock.now());
         NewIntent {
-            id: job.id.clone(),
-            wallet_id: job.request.wallet_id.clone(),
-            idempotency_key: job.key.clone(),
-            method: job.request.method.to_string(),
-            origin: job.origin.clone(),
-            path: job.path.clone(),
-            request_digest: job.digest,
             seller: row.map(|row| row.seller.clone()),
             listing: row.map(|row| row.coordinate.clone()),
             price,
             fee_limit,
             decision,
-            created_at: self.inner.parts.clock.now(),
             subject: Subject {
-                agent: job.agent.clone(),
-                host: host_of(job),
                 capability: row
                     .map(|row| row.capability.clone())
                     .filter(|capability| !capability.is_empty()),
-                rail: None,
+                ..stub.subject
             },
+            ..stub
         }
     }
 
@@ -178,49 +171,64 @@ impl Spender {
         self.advance(intent_id, change).await.map(drop)
     }
 
-    /// Keeps an answer for a caller that loses it, and returns it with the purchase as it stands.
+    /// Returns a paid answer with the purchase as it stands. What is all here is
+    /// kept for a caller that loses it; what is on its way is kept when it ends.
     pub(super) async fn hand_over(
         &self,
         job: &Job,
         intent_id: &str,
         answer: Answer,
-    ) -> Result<Fetched, SpendError> {
-        let parts = &self.inner.parts;
+    ) -> Result<OpenAnswer, SpendError> {
+        let status = answer.status;
         let headers = without_money(answer.headers);
-        let body = answer.body.map_err(|reason| SpendError::PaidNotDelivered {
-            id: intent_id.to_owned(),
-            reason,
-        })?;
-        let kept = StoredAnswer {
-            status: answer.status,
-            headers: headers
-                .iter()
-                .filter_map(|(name, value)| {
-                    Some((name.to_string(), value.to_str().ok()?.to_owned()))
-                })
-                .collect(),
-            body: body.to_vec(),
+        let body = match answer.body {
+            AnswerBody::Whole(Ok(body)) => {
+                self.keep_answer(intent_id, stored(status, &headers, body.to_vec()))
+                    .await;
+                AnswerStream::whole(body)
+            }
+            AnswerBody::Whole(Err(reason)) => {
+                return Err(SpendError::PaidNotDelivered {
+                    id: intent_id.to_owned(),
+                    reason,
+                });
+            }
+            AnswerBody::Open(response) => Tail {
+                spender: self.clone(),
+                response: *response,
+                origin: job.origin.clone(),
+                intent_id: Some(intent_id.to_owned()),
+                started_millis: job.started_millis,
+                status,
+                headers: headers.clone(),
+            }
+            .into_stream(),
         };
-        let now = parts.clock.now();
-        let oldest = now.saturating_sub(RESPONSE_KEPT_SECS);
-        let is_kept = parts
-            .ledger
-            .replace_answer(intent_id, kept, now, oldest)
-            .await;
-        if let Err(error) = is_kept {
-            tracing::warn!(intent.id = %intent_id, error = %error, "an answer could not be kept");
-        }
         tracing::debug!(intent.id = %intent_id, listing.origin = %job.origin, "call answered");
-        Ok(Fetched {
-            status: answer.status,
+        Ok(OpenAnswer {
+            status,
             headers,
             body,
             purchase: self.find_purchase(intent_id).await?,
         })
     }
 
-    /// Returns the kept answer of a purchase; an empty body when it was not kept.
-    pub(super) async fn recall(&self, intent: &Intent) -> Result<Option<Fetched>, SpendError> {
+    /// Keeps an answer; one that cannot be kept is only logged, because the caller has it.
+    pub(super) async fn keep_answer(&self, intent_id: &str, answer: StoredAnswer) {
+        let parts = &self.inner.parts;
+        let now = parts.clock.now();
+        let oldest = now.saturating_sub(RESPONSE_KEPT_SECS);
+        let is_kept = parts
+            .ledger
+            .replace_answer(intent_id, answer, now, oldest)
+            .await;
+        if let Err(error) = is_kept {
+            tracing::warn!(intent.id = %intent_id, error = %error, "an answer could not be kept");
+        }
+    }
+
+    /// Returns the kept answer of a purchase; `None` when it was not kept.
+    pub(super) async fn recall(&self, intent: &Intent) -> Result<Option<OpenAnswer>, SpendError> {
         let Some(kept) = self.inner.parts.ledger.find_answer(&intent.id).await? else {
             return Ok(None);
         };
@@ -234,15 +242,18 @@ impl Spender {
                 ))
             })
             .collect();
-        Ok(Some(Fetched {
+        Ok(Some(OpenAnswer {
             status: kept.status,
             headers,
-            body: Bytes::from(kept.body),
+            body: AnswerStream::whole(Bytes::from(kept.body)),
             purchase: Some(purchase(intent)),
         }))
     }
 
-    async fn find_purchase(&self, intent_id: &str) -> Result<Option<Purchase>, SpendError> {
+    pub(super) async fn find_purchase(
+        &self,
+        intent_id: &str,
+    ) -> Result<Option<Purchase>, SpendError> {
         let intent = self.inner.parts.ledger.find_intent(intent_id).await?;
         Ok(intent.as_ref().map(purchase))
     }
@@ -322,6 +333,31 @@ fn story(intent: &Intent) -> String {
         ("", detail) => detail.to_owned(),
         (why, detail) if why == detail => why.to_owned(),
         (why, detail) => format!("{} In the end: {detail}.", why.trim_end()),
+    }
+}
+
+/// Returns the row that a search for a credential of `job` goes by.
+pub(super) fn stub(job: &Job, now: u64) -> NewIntent {
+    NewIntent {
+        id: job.id.clone(),
+        wallet_id: job.request.wallet_id.clone(),
+        idempotency_key: job.key.clone(),
+        method: job.request.method.to_string(),
+        origin: job.origin.clone(),
+        path: job.path.clone(),
+        request_digest: job.digest,
+        seller: None,
+        listing: None,
+        price: Msat::ZERO,
+        fee_limit: Msat::ZERO,
+        decision: String::new(),
+        created_at: now,
+        subject: Subject {
+            agent: job.agent.clone(),
+            host: host_of(job),
+            capability: None,
+            rail: None,
+        },
     }
 }
 

@@ -3,28 +3,30 @@
 use std::time::Duration;
 
 use feria_paywall::amount::Msat;
-use feria_paywall::l402::Macaroon;
 use feria_paywall::payment::{PaymentHash, Preimage};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
-use super::call::{Job, l402_header};
-use super::challenge::L402;
+use super::call::Job;
+use super::challenge::Invoiced;
+use super::credential::{header, new_credential};
 use super::fetch::Attempt;
 use super::plan::Plan;
 use super::router::Candidate;
-use super::{Fetched, SpendError, Spender};
+use super::stream::OpenAnswer;
+use super::{SpendError, Spender};
 use crate::lightning::PaymentState;
-use crate::store::ledger::credentials::{Credential, NewCredential};
+use crate::store::ledger::credentials::Credential;
 use crate::store::ledger::intents::{Intent, IntentChange, IntentState, Way};
 use crate::store::ledger::{Account, Entry, EntryKind};
 use crate::wallet::MeltOutcome;
 
-/// Macaroons with more caveats are treated as opaque.
-const MAX_CAVEATS: usize = 64;
-
 /// What became of an invoice.
-enum Paid {
-    Yes { preimage: Preimage, fee: Msat },
+pub(super) enum Paid {
+    /// `None`: the payer shows none, as a mint that paid itself does.
+    Yes {
+        preimage: Option<Preimage>,
+        fee: Msat,
+    },
     No(String),
     Unknown(String),
 }
@@ -39,29 +41,34 @@ impl Spender {
         plan: &Plan,
         attempt: usize,
     ) -> Result<Attempt, SpendError> {
-        let Some(l402) = &plan.asked.l402 else {
+        let Some(asked) = &plan.asked.invoice else {
             return Ok(Attempt::Next("the seller takes no Lightning".to_owned()));
         };
         let operation_id = format!("{intent_id}-{attempt}");
         let change = IntentChange {
             state: Some(IntentState::Paying),
             way: Some(candidate.way),
-            rail: Some("l402".to_owned()),
+            rail: Some(asked.scheme.as_str().to_owned()),
             mint: Some(candidate.place.clone()),
-            price: Some(l402.invoice.amount),
+            price: Some(asked.invoice.amount),
             operation_id: Some(operation_id.clone()),
-            payment_hash: Some(*l402.invoice.payment_hash.as_bytes()),
-            l402_token: Some(l402.token.clone()),
+            payment_hash: Some(*asked.invoice.payment_hash.as_bytes()),
+            l402_token: asked.token.clone(),
+            scheme: Some(asked.scheme),
             ..IntentChange::default()
         };
         self.advance(intent_id, change).await?;
         crate::crash::point("spend.lightning.paying");
         let paid = self
-            .pay_invoice(job, intent_id, candidate, l402, &operation_id)
+            .move_lightning(job, intent_id, candidate, asked, &operation_id)
             .await;
         crate::crash::point("spend.lightning.paid");
         let intent = self.reread(intent_id).await?;
         match self.conclude(&intent, paid).await? {
+            Ok(()) if asked.token.is_none() => {
+                let purchase = self.find_purchase(intent_id).await?;
+                Ok(Attempt::Done(Box::new(OpenAnswer::paid(purchase))))
+            }
             Ok(()) => {
                 crate::crash::point("spend.lightning.credential");
                 let fetched = self.present_held(job, &intent).await?;
@@ -71,16 +78,18 @@ impl Spender {
         }
     }
 
-    async fn pay_invoice(
+    /// Pays the invoice of `asked` as `candidate` says.
+    pub(super) async fn move_lightning(
         &self,
         job: &Job,
         intent_id: &str,
         candidate: &Candidate,
-        l402: &L402,
+        asked: &Invoiced,
         operation_id: &str,
     ) -> Paid {
         let parts = &self.inner.parts;
-        match (&candidate.offer, parts.lightning.find(&candidate.place)) {
+        let began = parts.clock.now_millis();
+        let paid = match (&candidate.offer, parts.lightning.find(&candidate.place)) {
             (Some(offer), _) => {
                 let wallet_id = &job.request.wallet_id;
                 let outcome = parts
@@ -98,14 +107,33 @@ impl Spender {
             (None, Some(backend)) => {
                 let fee_limit = Msat::new(candidate.fee_msat.unwrap_or(0));
                 let patience = Duration::from_secs(parts.config.timeout_secs);
-                read_payment(backend.pay(&l402.bolt11, fee_limit, patience).await)
+                read_payment(backend.pay(&asked.bolt11, fee_limit, patience).await)
             }
             (None, None) => Paid::No(format!("there is no Lightning backend {}", candidate.place)),
+        };
+        self.note_pace(candidate, began, matches!(paid, Paid::Yes { .. }));
+        paid
+    }
+
+    /// Remembers how long a payment took that went through.
+    pub(super) fn note_pace(&self, candidate: &Candidate, began_millis: u64, is_paid: bool) {
+        if is_paid {
+            let took = self
+                .inner
+                .parts
+                .clock
+                .now_millis()
+                .saturating_sub(began_millis);
+            self.inner
+                .paces
+                .note(candidate, Duration::from_millis(took));
         }
     }
 
-    /// Writes down what became of the invoice of `intent`. `Ok(Err(why))` means that nothing was paid.
-    async fn conclude(
+    /// Writes down what became of the invoice of `intent`. `Ok(Err(why))` means that
+    /// nothing was paid. A plain payment is over when it is paid; one that buys an
+    /// answer is worth nothing without its preimage.
+    pub(super) async fn conclude(
         &self,
         intent: &Intent,
         paid: Paid,
@@ -115,14 +143,25 @@ impl Spender {
             Paid::No(reason) => return Ok(Err(reason)),
             Paid::Unknown(reason) => return Err(self.lose_sight(&intent.id, reason).await),
         };
-        let (Some(hash), Some(token)) = (intent.payment_hash, &intent.l402_token) else {
+        let Some(hash) = intent.payment_hash.map(PaymentHash::new) else {
             let reason = "the journal does not say what was paid".to_owned();
             return Err(self.lose_sight(&intent.id, reason).await);
         };
-        if !preimage.opens(&PaymentHash::new(hash)) {
+        if preimage
+            .as_ref()
+            .is_some_and(|preimage| !preimage.opens(&hash))
+        {
             let reason = "the payment came with a preimage that is not the invoice's".to_owned();
             return Err(self.lose_sight(&intent.id, reason).await);
         }
+        let credential = match (&intent.l402_token, preimage) {
+            (None, _) => None,
+            (Some(token), Some(preimage)) => Some(new_credential(intent, token.clone(), preimage)),
+            (Some(_), None) => {
+                let reason = "the invoice counts as paid, but no preimage was shown".to_owned();
+                return Err(self.lose_sight(&intent.id, reason).await);
+            }
+        };
         // A melt moves whole satoshi; the fraction is part of what paying cost.
         let moved = match intent.way {
             Some(Way::Melt) => intent.price.ceil_sat().to_msat(),
@@ -130,11 +169,14 @@ impl Spender {
         };
         let cost = moved.saturating_add(fee);
         let change = IntentChange {
-            state: Some(IntentState::Paid),
+            state: Some(match credential {
+                Some(_) => IntentState::Paid,
+                None => IntentState::Delivered,
+            }),
             fee: Some(cost.saturating_sub(intent.price)),
             counted: Some(cost),
             detail: Some(String::new()),
-            credential: Some(new_credential(intent, token.clone(), preimage)),
+            credential,
             entry: self.backend_entry(intent, fee),
             ..IntentChange::default()
         };
@@ -184,7 +226,7 @@ impl Spender {
             _ => Paid::No("interrupted before paying".to_owned()),
         };
         match self.conclude(intent, paid).await {
-            Ok(Ok(())) => Ok(IntentState::Paid),
+            Ok(Ok(())) => Ok(self.reread(&intent.id).await?.state),
             Ok(Err(reason)) => {
                 self.release(&intent.id, IntentState::Failed, Msat::ZERO, &reason)
                     .await?;
@@ -200,7 +242,7 @@ impl Spender {
         &self,
         job: &Job,
         intent: &Intent,
-    ) -> Result<Fetched, SpendError> {
+    ) -> Result<OpenAnswer, SpendError> {
         let held = self.inner.parts.ledger.hold_use(&intent.id).await?;
         let Some(credential) = held else {
             return Err(SpendError::PaidNotDelivered {
@@ -209,26 +251,36 @@ impl Spender {
             });
         };
         match self.present(job, intent, &credential).await? {
-            Some(fetched) => Ok(fetched),
-            None => Err(SpendError::PaidNotDelivered {
-                id: intent.id.clone(),
-                reason: "the seller asks for payment again".to_owned(),
-            }),
+            Some(answer) => Ok(answer),
+            None => {
+                let reason = "the seller asks for payment again";
+                let change = IntentChange {
+                    detail: Some(reason.to_owned()),
+                    ..IntentChange::default()
+                };
+                self.advance(&intent.id, change).await?;
+                Err(SpendError::PaidNotDelivered {
+                    id: intent.id.clone(),
+                    reason: reason.to_owned(),
+                })
+            }
         }
     }
 
-    /// Sends the call with `credential`. `None`: the seller answered 402 to it.
+    /// Sends the call with `credential`. `None`: the seller answered 402 to it, or
+    /// does not know a credential of an earlier call any more.
     pub(super) async fn present(
         &self,
         job: &Job,
         intent: &Intent,
         credential: &Credential,
-    ) -> Result<Option<Fetched>, SpendError> {
+    ) -> Result<Option<OpenAnswer>, SpendError> {
         let lost = |reason: String| SpendError::PaidNotDelivered {
             id: intent.id.clone(),
             reason,
         };
-        let header = l402_header(credential.token.expose_secret(), &credential.preimage)
+        let token = credential.token.expose_secret();
+        let header = header(credential.scheme, token, &credential.preimage)
             .ok_or_else(|| lost("the token fits no header".to_owned()))?;
         // On a fault the use stays with this intent: the seller may have counted it,
         // and gives the same answer to the same call again.
@@ -241,17 +293,18 @@ impl Spender {
         crate::crash::point("spend.credential.answered");
         let (state, is_used) = match answer.status {
             402 => return Ok(None),
+            401 if intent.way == Some(Way::Credential) => return Ok(None),
             401 | 409 | 429 => (IntentState::Paid, false),
             500.. => (IntentState::Paid, false),
-            _ if answer.body.is_err() => (IntentState::Paid, true),
-            _ => (IntentState::Delivered, true),
+            _ if answer.is_whole() => (IntentState::Delivered, true),
+            _ => (IntentState::Paid, true),
         };
         if !is_used {
             self.inner.parts.ledger.release_use(&intent.id).await?;
         }
-        let detail = match state {
-            IntentState::Paid => answer.complaint(),
-            _ => String::new(),
+        let detail = match is_used {
+            true => String::new(),
+            false => answer.complaint(),
         };
         self.advance(
             &intent.id,
@@ -268,18 +321,12 @@ impl Spender {
     }
 }
 
-fn read_melt(outcome: MeltOutcome) -> Paid {
+pub(super) fn read_melt(outcome: MeltOutcome) -> Paid {
     match outcome {
-        MeltOutcome::Paid {
-            preimage: Some(preimage),
-            fee,
-        } => Paid::Yes {
+        MeltOutcome::Paid { preimage, fee } => Paid::Yes {
             preimage,
             fee: fee.to_msat(),
         },
-        MeltOutcome::Paid { preimage: None, .. } => {
-            Paid::Unknown("the mint paid the invoice within itself and gave no preimage".to_owned())
-        }
         MeltOutcome::Failed { reason } => Paid::No(reason),
         MeltOutcome::Unknown { reason } => Paid::Unknown(reason),
     }
@@ -287,43 +334,12 @@ fn read_melt(outcome: MeltOutcome) -> Paid {
 
 fn read_payment(state: PaymentState) -> Paid {
     match state {
-        PaymentState::Succeeded { preimage, fee } => Paid::Yes { preimage, fee },
+        PaymentState::Succeeded { preimage, fee } => Paid::Yes {
+            preimage: Some(preimage),
+            fee,
+        },
         PaymentState::Failed { reason } => Paid::No(reason),
         PaymentState::Pending => Paid::Unknown("the payment is on its way".to_owned()),
         PaymentState::Unknown { reason } => Paid::Unknown(reason),
-    }
-}
-
-/// Reads from the token, when it is a macaroon, how often and how long it is
-/// good for. What does not say is good until the seller's 402.
-fn new_credential(intent: &Intent, token: SecretString, preimage: Preimage) -> NewCredential {
-    let caveats = Macaroon::parse(token.expose_secret())
-        .and_then(|macaroon| macaroon.caveats())
-        .unwrap_or_default();
-    let mut uses: Option<u32> = None;
-    let mut expires_at: Option<u64> = None;
-    for caveat in caveats.iter().take(MAX_CAVEATS) {
-        if caveat.condition() == "uses" {
-            uses = tighter(uses, caveat.value().parse().ok());
-        } else if caveat.condition().ends_with("_valid_until") {
-            expires_at = tighter(expires_at, caveat.value().parse().ok());
-        }
-    }
-    NewCredential {
-        wallet_id: intent.wallet_id.clone(),
-        origin: intent.origin.clone(),
-        path: intent.path.clone(),
-        is_prefix: false,
-        token,
-        preimage,
-        uses,
-        expires_at,
-    }
-}
-
-fn tighter<T: Ord>(known: Option<T>, found: Option<T>) -> Option<T> {
-    match (known, found) {
-        (Some(known), Some(found)) => Some(known.min(found)),
-        (known, found) => known.or(found),
     }
 }

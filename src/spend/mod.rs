@@ -32,6 +32,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use feria_paywall::amount::Sat;
+
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::config::SpendConfig;
 use crate::lightning::Lightning;
@@ -42,20 +44,29 @@ use crate::wallet::Wallets;
 mod approve;
 mod call;
 mod challenge;
+mod client;
+mod credential;
 mod ecash;
 mod error;
+mod fault;
 mod fetch;
+mod float;
 mod journal;
 mod lightning;
+mod pace;
+mod pay;
 mod plan;
 mod policy;
 mod price;
+mod quote;
 mod recover;
 mod refund;
 mod request;
 mod router;
 mod simulate;
 mod standing;
+mod stream;
+mod transfer;
 mod turn;
 mod verdict;
 
@@ -64,8 +75,14 @@ pub use crate::store::ledger::intents::judgement::{Check, Unit};
 pub use crate::store::ledger::intents::{Budget, Judgement, Verdict};
 pub use approve::Answered;
 use call::Caller;
+pub use client::{Call, Client, ClientError, Reply, announced};
 pub use error::{Refusal, SpendError};
+pub use fault::ChallengeFault;
+use pace::Paces;
+pub use pay::PayRequest;
 use policy::Policies;
+pub use quote::{Quote, QuotedAsk, QuotedWay};
+pub use stream::{AnswerStream, OpenAnswer};
 use turn::Turns;
 
 pub use request::{FetchRequest, Fetched, LockPolicy, Purchase, Rail};
@@ -103,6 +120,7 @@ struct Inner {
     caller: Caller,
     turns: Turns,
     policies: Policies,
+    paces: Paces,
 }
 
 /// What [`Spender::recover`] did.
@@ -114,6 +132,8 @@ pub struct SpendRecovery {
     pub released: Vec<String>,
     /// Intents that still block: the outcome is not known yet.
     pub unknown: Vec<String>,
+    /// What came home of ecash that was locked ahead of calls and not used.
+    pub floats_home: Sat,
 }
 
 impl Spender {
@@ -129,6 +149,7 @@ impl Spender {
                 caller,
                 turns: Turns::default(),
                 policies: Policies::default(),
+                paces: Paces::default(),
             }),
         })
     }

@@ -112,14 +112,13 @@ impl Limits {
                 false
             }
         };
-        asked.l402 = asked
-            .l402
+        asked.invoice = asked
+            .invoice
             .take()
-            .filter(|l402| is_fine(l402.invoice.amount));
-        asked.cashu = asked
-            .cashu
-            .take()
-            .filter(|terms| is_fine(terms.amount.to_msat()));
+            .filter(|invoiced| is_fine(invoiced.invoice.amount));
+        asked
+            .requests
+            .retain(|terms| is_fine(terms.amount.to_msat()));
         match refusal {
             Some(refusal) if asked.is_empty() => Err(refusal),
             _ => Ok(()),

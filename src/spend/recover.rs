@@ -14,7 +14,10 @@ impl Spender {
     /// When the ledger cannot be read or written. A mint or a backend that does
     /// not answer leaves its purchases unknown.
     pub async fn recover(&self) -> Result<SpendRecovery, SpendError> {
-        let mut report = SpendRecovery::default();
+        let mut report = SpendRecovery {
+            floats_home: self.bring_floats_home().await?,
+            ..SpendRecovery::default()
+        };
         for intent in self.inner.parts.ledger.list_open_intents().await? {
             let turn = self
                 .inner

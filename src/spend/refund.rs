@@ -6,9 +6,10 @@
 use feria_paywall::amount::Sat;
 
 use super::call::{Answer, Job};
-use super::ecash::{Fate, still_out};
+use super::ecash::{Fate, moving_fee, still_out};
+use super::stream::OpenAnswer;
 use super::verdict::{ecash_rail, token_in, token_in_body};
-use super::{Fetched, SpendError, Spender};
+use super::{SpendError, Spender};
 use crate::store::ledger::intents::{Intent, IntentChange, IntentState};
 use crate::store::ledger::{Account, EntryKind};
 use crate::wallet::{ReceiveRequest, SentToken, TREASURY, TokenFault, WalletError};
@@ -43,7 +44,7 @@ impl Spender {
         intent: &Intent,
         sent: &SentToken,
         answer: Answer,
-    ) -> Result<Fetched, SpendError> {
+    ) -> Result<OpenAnswer, SpendError> {
         let complaint = answer.complaint();
         let refund = match token_in(&answer.headers) {
             Some(token) => RefundAnswer::Token(token),
@@ -63,7 +64,7 @@ impl Spender {
         self.advance(&intent.id, change).await?;
         match fate {
             Fate::Home(cost) => {
-                let cost = cost.to_msat();
+                let cost = moving_fee(intent).saturating_add(cost.to_msat());
                 self.release(&intent.id, IntentState::Refunded, cost, &complaint)
                     .await?;
             }
@@ -139,7 +140,7 @@ impl Spender {
         match self.inner.caller.refund(origin, &sent.token).await {
             Ok(answer) => match answer.status {
                 200..=299 => token_in(&answer.headers)
-                    .or_else(|| token_in_body(answer.body.as_deref().unwrap_or_default()))
+                    .or_else(|| token_in_body(answer.bytes()))
                     .map_or(RefundAnswer::Nothing, RefundAnswer::Token),
                 425 | 429 | 500.. => RefundAnswer::Later,
                 _ => RefundAnswer::Nothing,
@@ -171,12 +172,13 @@ impl Spender {
             // Tokens are made to measure, so change is the small part.
             Fate::Home(cost) if cost.saturating_add(cost) < sent.amount => {
                 let reason = format!("{lost}; the seller gave the money back");
-                self.release(&intent.id, IntentState::Refunded, cost.to_msat(), &reason)
+                let cost = moving_fee(intent).saturating_add(cost.to_msat());
+                self.release(&intent.id, IntentState::Refunded, cost, &reason)
                     .await?;
                 Ok(IntentState::Refunded)
             }
             Fate::Home(cost) => {
-                let cost = cost.to_msat();
+                let cost = moving_fee(intent).saturating_add(cost.to_msat());
                 let change = IntentChange {
                     state: Some(IntentState::Paid),
                     fee: Some(cost.saturating_sub(intent.price)),

@@ -38,6 +38,8 @@ pub struct FetchRequest {
     pub lock: LockPolicy,
     /// Stop before paying and say what would be paid.
     pub dry_run: bool,
+    /// Pay nothing: a 402 is an answer like any other.
+    pub no_pay: bool,
     /// Names this purchase: the same key again never pays again. `None` makes one up.
     pub idempotency_key: Option<String>,
     /// The coordinate of the signed listing that sets the price; `None` takes
@@ -60,6 +62,7 @@ impl FetchRequest {
             rail: Rail::Auto,
             lock: LockPolicy::Auto,
             dry_run: false,
+            no_pay: false,
             idempotency_key: None,
             listing: None,
         }

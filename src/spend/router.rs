@@ -1,11 +1,13 @@
 //! Chooses how to pay. Pure: facts in, candidates and a sentence out.
 //!
-//! Order: ecash at a mint both sides trust, cheapest first; then Lightning, by
-//! melting ecash and by the backend, cheapest first. A mint that the seller
-//! takes ecash of never pays him by Lightning: a melt inside one mint reveals no
-//! preimage, and the preimage is half the credential.
+//! Order: ecash at a mint both sides trust, cheapest first; then whatever costs
+//! least of Lightning by melting ecash, Lightning by the backend, and ecash moved
+//! to the seller's mint over Lightning; at one cost the quicker. A mint that the
+//! seller takes ecash of never pays him by Lightning: a melt inside one mint
+//! reveals no preimage, and the preimage is half the credential.
 
 use feria_paywall::amount::{Msat, Sat};
+use feria_paywall::xcashu::request::CashuTerms;
 use serde::Serialize;
 
 use super::{LockPolicy, Rail};
@@ -20,6 +22,8 @@ const DEFAULT_LOCKTIME_SECS: u64 = 3_600;
 const MAX_LOCKTIME_SECS: u64 = 7 * 24 * 3_600;
 /// Proofs a wallet is assumed to spend at most when it makes a token.
 const ASSUMED_INPUTS: u64 = 16;
+/// The longest decision the journal takes, in bytes; the column's limit.
+const MAX_DECISION_BYTES: usize = 8_192;
 
 /// A way to pay, open or not.
 #[derive(Debug, Clone, Serialize)]
@@ -28,15 +32,29 @@ pub(super) struct Candidate {
     pub(super) way: Way,
     /// The mint or backend.
     pub(super) place: String,
+    /// The mint whose ecash is moved to `place` first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<String>,
     /// What the seller gets.
     pub(super) price_msat: u64,
     /// The most it may cost beside; `None` when nobody was asked.
     pub(super) fee_msat: Option<u64>,
+    /// How long paying took there of late; `None` when it was not tried yet.
+    pub(super) latency_ms: Option<u64>,
     /// Why not; `None` when it is open.
     pub(super) excluded: Option<String>,
     /// What a melt would be made of.
     #[serde(skip)]
     pub(super) offer: Option<MeltOffer>,
+    /// The request that ecash would meet.
+    #[serde(skip)]
+    pub(super) terms: Option<CashuTerms>,
+    /// A token lies ready.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_float: bool,
+    /// The quote at `place` that moving ecash there would pay.
+    #[serde(skip)]
+    pub(super) quote_id: Option<String>,
 }
 
 /// The candidates in order of preference, and why they are in it.
@@ -74,21 +92,16 @@ pub(super) fn ecash_fee(amount: Sat, input_fee_ppk: u64) -> Sat {
     Sat::new(fee(ASSUMED_INPUTS).saturating_add(fee(outputs)))
 }
 
-/// Lists ecash candidates for `amount`, which the seller takes at `seller_mints`.
+/// Lists ecash candidates for `terms` among what the wallet holds.
 pub(super) fn ecash_candidates(
-    amount: Sat,
-    seller_mints: &[String],
+    terms: &CashuTerms,
     holdings: &[Holding],
     max_fee: Msat,
 ) -> Vec<Candidate> {
+    let amount = terms.amount;
     holdings
         .iter()
-        .filter(|holding| {
-            seller_mints.is_empty()
-                || seller_mints
-                    .iter()
-                    .any(|mint| same_mint(mint, &holding.mint))
-        })
+        .filter(|holding| takes(&terms.mints, &holding.mint))
         .map(|holding| {
             let fee = ecash_fee(amount, holding.input_fee_ppk);
             let needed = amount.saturating_add(fee);
@@ -98,15 +111,52 @@ pub(super) fn ecash_candidates(
                 too_dear(fee.to_msat(), max_fee)
             };
             Candidate {
-                way: Way::Ecash,
-                place: holding.mint.clone(),
-                price_msat: amount.to_msat().as_u64(),
                 fee_msat: Some(fee.to_msat().as_u64()),
                 excluded,
-                offer: None,
+                terms: Some(terms.clone()),
+                ..Candidate::at(Way::Ecash, &holding.mint, amount.to_msat())
             }
         })
         .collect()
+}
+
+/// Returns whether a seller who names `mints` takes ecash of `mint`; none means any.
+pub(super) fn takes(mints: &[String], mint: &str) -> bool {
+    mints.is_empty() || mints.iter().any(|named| same_mint(named, mint))
+}
+
+/// Returns the candidate of moving what `terms` asks from `holding` to `mint`,
+/// where `needed` has to arrive and `offer` pays for it.
+pub(super) fn transfer_candidate(
+    holding: &Holding,
+    mint: &str,
+    terms: &CashuTerms,
+    needed: Sat,
+    offer: MeltOffer,
+    max_fee: Msat,
+) -> Candidate {
+    let all = needed
+        .saturating_add(offer.fee_reserve)
+        .saturating_add(offer.input_fee);
+    let fee = all.saturating_sub(terms.amount);
+    let excluded = if offer.amount != needed {
+        Some(format!(
+            "the mint asks {} for an invoice of {needed}",
+            offer.amount
+        ))
+    } else if holding.balance < all {
+        Some(format!("holds {} of {all}", holding.balance))
+    } else {
+        too_dear(fee.to_msat(), max_fee)
+    };
+    Candidate {
+        from: Some(holding.mint.clone()),
+        fee_msat: Some(fee.to_msat().as_u64()),
+        excluded,
+        offer: Some(offer),
+        terms: Some(terms.clone()),
+        ..Candidate::at(Way::Ecash, mint, terms.amount.to_msat())
+    }
 }
 
 /// Says why a melt at `mint` is out of the question before anybody asks for a quote.
@@ -151,12 +201,10 @@ pub(super) fn melt_candidate(
         too_dear(fee.to_msat(), max_fee)
     };
     Candidate {
-        way: Way::Melt,
-        place: holding.mint.clone(),
-        price_msat: price.as_u64(),
         fee_msat: Some(fee.to_msat().as_u64()),
         excluded,
         offer: Some(offer),
+        ..Candidate::at(Way::Melt, &holding.mint, price)
     }
 }
 
@@ -170,8 +218,10 @@ impl Decision {
         candidates.sort_by_key(|candidate| {
             (
                 candidate.excluded.is_some(),
-                candidate.way != Way::Ecash,
-                candidate.fee_msat.unwrap_or(u64::MAX),
+                !candidate.is_plain_ecash(),
+                candidate.cost(),
+                !candidate.is_float,
+                candidate.latency_ms.unwrap_or(u64::MAX),
             )
         });
         let chosen = candidates
@@ -203,20 +253,58 @@ impl Decision {
             .collect()
     }
 
-    /// Returns the JSON that the journal keeps.
+    /// Returns the JSON that the journal keeps; what is chosen and why, if all of it is too long.
     pub(super) fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
+        let all = serde_json::to_string(self).unwrap_or_default();
+        if (1..=MAX_DECISION_BYTES).contains(&all.len()) {
+            return all;
+        }
+        serde_json::json!({ "why": self.why.chars().take(1_000).collect::<String>() }).to_string()
     }
 }
 
 impl Candidate {
+    /// Returns an open candidate whose fee nobody knows.
+    pub(super) fn at(way: Way, place: &str, price: Msat) -> Self {
+        Self {
+            way,
+            place: place.to_owned(),
+            from: None,
+            price_msat: price.as_u64(),
+            fee_msat: None,
+            latency_ms: None,
+            excluded: None,
+            offer: None,
+            terms: None,
+            is_float: false,
+            quote_id: None,
+        }
+    }
+
+    /// Returns one that is out of the question.
+    pub(super) fn closed(way: Way, place: &str, price: Msat, excluded: String) -> Self {
+        Self {
+            excluded: Some(excluded),
+            ..Self::at(way, place, price)
+        }
+    }
+
+    /// Returns whether it is ecash that the wallet holds where the seller takes it.
+    pub(super) fn is_plain_ecash(&self) -> bool {
+        self.way == Way::Ecash && self.from.is_none()
+    }
+
     /// Returns what a person calls it.
     pub(super) fn label(&self) -> String {
-        match self.way {
-            Way::Ecash => format!("ecash at {}", self.place),
-            Way::Melt => format!("Lightning by melting ecash at {}", self.place),
-            Way::Backend => format!("Lightning by {}", self.place),
-            Way::Credential => "a credential".to_owned(),
+        match (self.way, &self.from) {
+            (Way::Ecash, Some(from)) => format!("ecash at {}, moved there from {from}", self.place),
+            (Way::Ecash, None) if self.is_float => {
+                format!("ecash at {}, out of a float", self.place)
+            }
+            (Way::Ecash, None) => format!("ecash at {}", self.place),
+            (Way::Melt, _) => format!("Lightning by melting ecash at {}", self.place),
+            (Way::Backend, _) => format!("Lightning by {}", self.place),
+            (Way::Credential, _) => "a credential".to_owned(),
         }
     }
 
@@ -232,7 +320,13 @@ fn explain(candidates: &[Candidate], chosen: Option<usize>, rail: Rail) -> Strin
     };
     let fee = Msat::new(candidate.fee_msat.unwrap_or(0));
     let reason = match (rail, candidate.way) {
-        (Rail::Auto, Way::Ecash) => "both sides trust the mint, and ecash comes first",
+        _ if candidate.is_float => "a token for this seller lay ready, and no mint had to be asked",
+        (Rail::Auto, _) if candidate.is_plain_ecash() => {
+            "both sides trust the mint, and ecash comes first"
+        }
+        (_, Way::Ecash) if candidate.from.is_some() => {
+            "the seller takes ecash of that mint, the wallet holds none there, and nothing else was cheaper"
+        }
         (Rail::Auto, _) => "no shared mint was open",
         _ => "the caller asked for this rail",
     };

@@ -1,24 +1,16 @@
 //! Decisions that need neither a mint nor a seller.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use feria_paywall::amount::{Msat, Sat};
-use feria_paywall::l402::{Identifier, Issuer};
 use feria_paywall::payment::PaymentHash;
-use feria_paywall::xcashu::request::{CashuTerms, encode};
-use http::header::WWW_AUTHENTICATE;
-use http::{HeaderMap, HeaderValue};
+use feria_paywall::xcashu::request::CashuTerms;
 
 use super::challenge::Asked;
 use super::price::{Limits, Listed};
 use super::router::{
     Candidate, Decision, Holding, ecash_candidates, ecash_fee, lock_for, melt_candidate,
-    melt_exclusion,
+    melt_exclusion, transfer_candidate,
 };
 use super::{LockPolicy, Rail, Refusal};
-use crate::clock::{ManualClock, SeededEntropy};
-use crate::lightning::simulated::SimulatedNetwork;
 use crate::store::index::CatalogRow;
 use crate::store::ledger::intents::Way;
 use crate::wallet::MeltOffer;
@@ -86,108 +78,20 @@ fn limits(max_price_sat: u64, tolerance_percent: u32) -> Limits {
     }
 }
 
-async fn invoice(sat: u64) -> (String, PaymentHash) {
-    let network = SimulatedNetwork::open(
-        None,
-        Arc::new(ManualClock::at(NOW)),
-        Arc::new(SeededEntropy::new(1)),
-    )
-    .unwrap();
-    let made = network
-        .create_invoice(
-            "seller",
-            Msat::new(sat * 1_000),
-            "a call",
-            Duration::from_secs(60),
-        )
-        .await
-        .unwrap();
-    (made.bolt11, made.payment_hash)
-}
-
-fn l402(hash: PaymentHash, bolt11: &str) -> HeaderMap {
-    let identifier = Identifier {
-        payment_hash: hash,
-        token_id: [3; 32],
+/// Candidates of a request for 100 sat at our mint.
+fn ecash(holdings: &[Holding]) -> Vec<Candidate> {
+    let terms = CashuTerms {
+        mints: vec![format!("{MINT}/")],
+        ..terms(100)
     };
-    let token = Issuer::new(&[9; 32])
-        .issue(&identifier, &[])
-        .unwrap()
-        .to_base64();
-    header(&format!(r#"L402 macaroon="{token}", invoice="{bolt11}""#))
-}
-
-fn header(value: &str) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(WWW_AUTHENTICATE, HeaderValue::from_str(value).unwrap());
-    headers
-}
-
-#[track_caller]
-fn check_refused(headers: &HeaderMap, now: u64, part: &str) {
-    let asked = Asked::read(headers, now);
-    assert!(asked.is_empty());
-    let problems = asked.problems.join("; ");
-    assert!(problems.contains(part), "{problems}");
-}
-
-#[test]
-fn a_402_without_a_usable_challenge_says_what_is_wrong() {
-    check_refused(&HeaderMap::new(), NOW, "neither");
-    check_refused(&header("Basic realm=\"x\""), NOW, "neither");
-    check_refused(
-        &header(r#"L402 macaroon="AAAA", invoice="lnbc1nonsense""#),
-        NOW,
-        "decode",
-    );
-    let mut headers = HeaderMap::new();
-    headers.insert("x-cashu", HeaderValue::from_static("creqAnonsense"));
-    check_refused(&headers, NOW, "nut24");
-}
-
-#[tokio::test]
-async fn an_invoice_of_another_payment_is_dropped() {
-    let (bolt11, hash) = invoice(10).await;
-
-    let asked = Asked::read(&l402(hash, &bolt11), NOW);
-    assert_eq!(asked.price(), Msat::new(10_000));
-
-    check_refused(
-        &l402(PaymentHash::new([1; 32]), &bolt11),
-        NOW,
-        "another payment",
-    );
-    check_refused(&l402(hash, &bolt11), NOW + 61, "expired");
-}
-
-#[tokio::test]
-async fn an_opaque_token_is_kept_as_it_is() {
-    let (bolt11, _) = invoice(10).await;
-    let headers = header(&format!(
-        r#"LSAT version="0" token="abc.def", invoice="{bolt11}""#
-    ));
-
-    let asked = Asked::read(&headers, NOW);
-
-    assert_eq!(asked.l402.map(|l402| l402.bolt11), Some(bolt11));
-}
-
-#[test]
-fn a_cashu_request_is_read() {
-    let mut headers = HeaderMap::new();
-    let request = encode(&terms(21), "id").unwrap();
-    headers.insert("x-cashu", HeaderValue::from_str(&request).unwrap());
-
-    let asked = Asked::read(&headers, NOW);
-
-    assert_eq!(asked.cashu, Some(terms(21)));
+    ecash_candidates(&terms, holdings, Msat::new(5_000))
 }
 
 #[test]
 fn a_price_must_fit_cap_and_listing() {
     let admit = |limits: Limits, rows: Vec<CatalogRow>, sat: u64| {
         let mut asked = Asked {
-            cashu: Some(terms(sat)),
+            requests: vec![terms(sat)],
             ..Asked::default()
         };
         limits.admit(&mut asked, &Listed { rows })
@@ -229,9 +133,6 @@ fn check_route(candidates: Vec<Candidate>, expected: Option<(Way, &str)>, why: &
 fn ecash_comes_first_then_the_cheapest_lightning() {
     let price = Msat::new(100_000);
     let max_fee = Msat::new(5_000);
-    let ecash = |holdings: &[Holding]| {
-        ecash_candidates(Sat::new(100), &[format!("{MINT}/")], holdings, max_fee)
-    };
     let other = "https://other.example";
     let melt = |sat, fee| melt_candidate(&holding(other, sat, 0), offer(100, fee), price, max_fee);
 
@@ -248,6 +149,77 @@ fn ecash_comes_first_then_the_cheapest_lightning() {
     check_route(vec![melt(101, 2)], None, "holds 101 sat of 102 sat");
     let dear = melt_candidate(&holding(other, 900, 0), offer(101, 0), price, max_fee);
     check_route(vec![dear], None, "the mint asks 101 sat");
+}
+
+#[test]
+fn ecash_is_moved_when_nothing_cheaper_is_open() {
+    let max_fee = Msat::new(5_000);
+    let other = holding("https://other.example", 200, 0);
+    let moved = |needed: u64, fee: u64| {
+        transfer_candidate(
+            &other,
+            MINT,
+            &terms(100),
+            Sat::new(needed),
+            offer(needed, fee),
+            max_fee,
+        )
+    };
+    let melt = |fee| melt_candidate(&other, offer(100, fee), Msat::new(100_000), max_fee);
+
+    check_route(
+        vec![moved(100, 1)],
+        Some((Way::Ecash, MINT)),
+        "moved there from https://other",
+    );
+    check_route(
+        vec![moved(101, 1), melt(1)],
+        Some((Way::Melt, "https://other.example")),
+        "no shared mint",
+    );
+    check_route(vec![moved(101, 5)], None, "exceed");
+    let mut both = ecash(&[holding(MINT, 200, 0)]);
+    both.push(moved(100, 0));
+    check_route(both, Some((Way::Ecash, MINT)), "ecash comes first");
+}
+
+#[test]
+fn at_one_cost_the_quicker_way_comes_first() {
+    let at = |place: &str, latency_ms| Candidate {
+        fee_msat: Some(1_000),
+        latency_ms,
+        ..Candidate::at(Way::Melt, place, Msat::new(100_000))
+    };
+
+    check_route(
+        vec![
+            at("untried", None),
+            at("slow", Some(900)),
+            at("quick", Some(20)),
+        ],
+        Some((Way::Melt, "quick")),
+        "",
+    );
+}
+
+#[test]
+fn a_decision_fits_the_journal_whatever_it_holds() {
+    let many = (0..200).map(|n| {
+        Candidate::closed(
+            Way::Melt,
+            &format!("https://{n}.example"),
+            Msat::new(1),
+            "x".repeat(100),
+        )
+    });
+    let mut candidates: Vec<Candidate> = many.collect();
+    candidates.push(Candidate::at(Way::Melt, MINT, Msat::new(1)));
+
+    let json = Decision::new(candidates, Rail::Auto).to_json();
+
+    assert!(json.len() <= 8_192);
+    let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(read["why"].as_str().unwrap().contains(MINT));
 }
 
 #[test]

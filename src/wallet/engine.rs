@@ -12,6 +12,7 @@ use cdk::nuts::{BlindSignature, Id, Proof};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, OwnedMutexGuard};
 
+use super::float::insert_slips;
 use super::keys::Seeds;
 use super::mint::{MintLink, MintPool};
 use super::plan::{Operation, Outcome, Purpose, json};
@@ -176,7 +177,7 @@ impl Engine {
                 if operation.spends_own() {
                     proofs::spend_reserved(transaction, &operation.wallet_id, &operation.id)?;
                 }
-                follow(transaction, &operation, harvest.change_sat, now)?;
+                follow(transaction, &operation, &harvest, now)?;
                 Ok(outcome)
             })
             .await?;
@@ -280,9 +281,10 @@ impl Engine {
 fn follow(
     transaction: &operations::Tx<'_>,
     operation: &Operation,
-    change_sat: u64,
+    harvest: &Harvest,
     now: u64,
 ) -> Result<(), StoreError> {
+    let change_sat = harvest.change_sat;
     operation.entry(change_sat, now).post(transaction)?;
     match &operation.plan.purpose {
         Purpose::Send => operations::insert_token_out(
@@ -295,6 +297,9 @@ fn follow(
                 state: "in_flight".to_owned(),
             },
         )?,
+        Purpose::Float { slips } => {
+            insert_slips(transaction, operation, slips, &harvest.handed, now)?;
+        }
         Purpose::Reclaim { operation_id } => {
             operations::decide_token_out(transaction, operation_id, "reclaimed")?;
         }

@@ -132,6 +132,15 @@ impl Engine {
         }
     }
 
+    pub(crate) async fn funding_amount(&self, quote_id: &str) -> Result<Sat, WalletError> {
+        let id = quote_id.to_owned();
+        let found = self
+            .ledger
+            .read(move |connection| operations::find_funding(connection, &id))
+            .await?;
+        Ok(found.map_or(Sat::ZERO, |row| Sat::new(row.amount_sat)))
+    }
+
     pub(crate) async fn claim_funding(
         &self,
         quote_id: &str,
@@ -309,6 +318,7 @@ fn plan_issue(
             },
             reference: id,
             memo: String::new(),
+            origin: None,
         },
         foreign_token: None,
         signatures: None,

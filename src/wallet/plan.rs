@@ -8,6 +8,7 @@ use cdk::nuts::{BlindedMessage, Id, PreMint};
 use feria_paywall::amount::Sat;
 use serde::{Deserialize, Serialize};
 
+use super::float::Origin;
 use super::keys::{DerivationError, Seeds};
 use super::types::{TokenFault, WalletError};
 use crate::store::StoreError;
@@ -37,6 +38,10 @@ pub(crate) struct PlannedLock {
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(crate) enum Purpose {
     Send,
+    /// Several tokens for one payee; so many outputs make each.
+    Float {
+        slips: Vec<usize>,
+    },
     Receive {
         from: Account,
         entry: EntryKind,
@@ -88,6 +93,9 @@ pub(crate) struct Plan {
     pub(crate) purpose: Purpose,
     pub(crate) reference: String,
     pub(crate) memo: String,
+    /// The float that the outputs derive from; `None`: from the operation itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) origin: Option<Origin>,
 }
 
 /// What came of it, as kept in the journal.
@@ -159,6 +167,7 @@ impl Operation {
             Purpose::Issue { .. } => "issue",
             Purpose::Melt { .. } => "melt",
             Purpose::Send
+            | Purpose::Float { .. }
             | Purpose::Receive { .. }
             | Purpose::Reclaim { .. }
             | Purpose::Fund { .. }
@@ -181,7 +190,11 @@ impl Operation {
     pub(crate) const fn spends_own(&self) -> bool {
         matches!(
             self.plan.purpose,
-            Purpose::Send | Purpose::Fund { .. } | Purpose::Sweep | Purpose::Melt { .. }
+            Purpose::Send
+                | Purpose::Float { .. }
+                | Purpose::Fund { .. }
+                | Purpose::Sweep
+                | Purpose::Melt { .. }
         )
     }
 
@@ -228,14 +241,18 @@ impl Operation {
         &self,
         seeds: &Seeds,
     ) -> Result<Vec<PlannedOutput>, DerivationError> {
+        let (id, first) = match &self.plan.origin {
+            Some(origin) => (&origin.operation_id, origin.first),
+            None => (&self.id, 0),
+        };
         self.plan
             .handed
             .iter()
             .enumerate()
             .map(|(index, amount)| {
                 let output = seeds.handed_output(
-                    &self.id,
-                    index,
+                    id,
+                    first.saturating_add(index),
                     self.plan.keyset_id,
                     *amount,
                     self.plan.lock.as_ref(),
@@ -271,7 +288,7 @@ impl Operation {
         let fees = Account::fees("ecash");
         let entry = |kind| Entry::new(kind, &plan.reference, now).memo(&plan.memo);
         match &plan.purpose {
-            Purpose::Send => {
+            Purpose::Send | Purpose::Float { .. } => {
                 let handed = Sat::new(self.handed_sat());
                 entry(EntryKind::Pay)
                     .debit(Account::in_flight(&self.mint), handed)
@@ -330,7 +347,7 @@ impl Operation {
         let plan = &self.plan;
         let credited = signed(self.credited_sat());
         let line = match &plan.purpose {
-            Purpose::Send => (
+            Purpose::Send | Purpose::Float { .. } => (
                 "paid",
                 -signed(self.handed_sat().saturating_add(plan.fee_sat)),
             ),

@@ -161,6 +161,7 @@ fn plan_spend(
             purpose: order.purpose.clone(),
             reference: order.reference.clone(),
             memo: order.memo.clone(),
+            origin: None,
         },
         foreign_token: None,
         signatures: None,

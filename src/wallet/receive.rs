@@ -343,6 +343,7 @@ fn plan_incoming(
             purpose: incoming.purpose.clone(),
             reference: incoming.reference.clone(),
             memo: String::new(),
+            origin: None,
         },
         foreign_token: incoming.foreign_token.clone(),
         signatures: None,

@@ -114,7 +114,7 @@ impl Engine {
                 Ok(inputs) => self.carry_in(&operation, inputs, Posting::Again).await,
                 Err(error) => Err(error),
             },
-            Purpose::Send | Purpose::Fund { .. } | Purpose::Sweep => {
+            Purpose::Send | Purpose::Float { .. } | Purpose::Fund { .. } | Purpose::Sweep => {
                 self.resolve_spend(&operation).await
             }
         };

@@ -70,7 +70,10 @@ impl Engine {
         Err(refusal.unwrap_or(WalletError::Unknown(request.operation_id)))
     }
 
-    async fn send_order(&self, request: &SendRequest) -> Result<SpendOrder, WalletError> {
+    pub(crate) async fn send_order(
+        &self,
+        request: &SendRequest,
+    ) -> Result<SpendOrder, WalletError> {
         let keys = self.pool.keys(&request.mint).await?;
         let keyset = keys
             .active(self.clock.now())
@@ -160,6 +163,25 @@ impl Engine {
             amount: Sat::new(operation.handed_sat()),
             fee: Sat::new(operation.plan.fee_sat),
         })
+    }
+
+    /// The token of `operation_id` as a NUT-18 payment payload; `None` when none was handed out.
+    pub(crate) async fn payload(
+        &self,
+        operation_id: &str,
+        payment_id: Option<&str>,
+    ) -> Result<Option<String>, WalletError> {
+        let Some((operation, _)) = self.token_out(operation_id).await? else {
+            return Ok(None);
+        };
+        let proofs = self.handed_proofs(&operation).await?;
+        let payload = serde_json::json!({
+            "id": payment_id,
+            "mint": operation.mint,
+            "unit": "sat",
+            "proofs": proofs,
+        });
+        Ok(Some(payload.to_string()))
     }
 
     /// The proofs that a done operation handed out.

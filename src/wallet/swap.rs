@@ -180,7 +180,7 @@ impl Engine {
             return Err(WalletError::Unknown(operation.id.clone()));
         };
         let amount_sat = match operation.plan.purpose {
-            Purpose::Send => operation.handed_sat(),
+            Purpose::Send | Purpose::Float { .. } => operation.handed_sat(),
             _ => operation.credited_sat(),
         };
         let outcome = Outcome::Moved {

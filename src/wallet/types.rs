@@ -112,6 +112,16 @@ pub struct SendRequest {
     pub memo: String,
 }
 
+/// An order to make several tokens of one amount for one payee at once.
+#[derive(Debug, Clone)]
+pub struct FloatRequest {
+    /// How many.
+    pub slips: usize,
+    /// Each of them. The operation id is the float's; a slip's is made of it by
+    /// [`slip_id`](super::slip_id).
+    pub each: SendRequest,
+}
+
 /// A token handed out; until settled or reclaimed its value is on `Account::in_flight`.
 #[derive(Clone)]
 pub struct SentToken {

@@ -113,7 +113,7 @@ impl Running {
 fn body_of(path: &str) -> &'static str {
     match path {
         "/api/v1/wallets" => r#"{"agent":"nobody"}"#,
-        "/api/v1/fetch" => r#"{"wallet":"nobody","url":"http://127.0.0.1:9/"}"#,
+        "/api/v1/fetch" | "/api/v1/quote" => r#"{"wallet":"nobody","url":"http://127.0.0.1:9/"}"#,
         "/api/v1/pay" => r#"{"wallet":"nobody","invoice":"lnbc1"}"#,
         "/api/v1/invoices" => r#"{"amount_sat":0}"#,
         "/api/v1/transfers" => {

@@ -10,6 +10,10 @@ use http::StatusCode;
 use self::shop::{Answer, Mode, Shop, l402, paid};
 
 mod asked;
+#[path = "../support/buyer.rs"]
+mod buyer;
+mod doors;
+mod float;
 mod forwarding;
 mod grpc;
 #[path = "../support/kept_port.rs"]
@@ -17,7 +21,7 @@ mod kept_port;
 mod ledger_faults;
 mod metered;
 #[path = "../support/mint_front.rs"]
-mod mint_front;
+pub(crate) mod mint_front;
 mod mpp;
 mod phases;
 mod refused;
@@ -36,8 +40,14 @@ mod unpaid;
 mod vault;
 mod websocket;
 
+#[path = "../soak/float_cost.rs"]
+mod float_cost;
 #[path = "../soak/gateway_crash.rs"]
 mod gateway_crash;
+#[path = "../soak/parallel_budget.rs"]
+mod parallel_budget;
+#[path = "../soak/pay_crash.rs"]
+mod pay_crash;
 #[path = "../soak/replay_race.rs"]
 mod replay_race;
 #[path = "../soak/upstream_faults.rs"]

@@ -30,9 +30,16 @@ use feria_paywall::l402::{Caveat, Challenge, Identifier, Issuer};
 use feria_paywall::payment::{PaymentHash, Preimage};
 use feria_paywall::xcashu::request::{CashuTerms, encode};
 
+mod floats;
 mod hostile;
+mod liars;
+mod moved;
+mod payments;
 mod policies;
 mod purchases;
+mod streams;
+
+use crate::gateway::mint_front::Front;
 
 const PRICE_SAT: u64 = 10;
 const LOCK_SECS: u64 = 1_000;
@@ -54,6 +61,18 @@ enum Manner {
     Owes,
     /// Asks for twice the price.
     Dear,
+    /// Asks for payment, whatever was paid.
+    Insatiable,
+    /// Serves whoever sends a token, and never redeems it.
+    Blind,
+    /// Answers 401 to a credential that is used up.
+    Strict,
+    /// Sends a paid caller elsewhere.
+    Redirects,
+    /// Serves in parts.
+    Streams,
+    /// Serves the beginning, and breaks off the first time.
+    BreaksOff,
 }
 
 struct Seller {
@@ -77,10 +96,22 @@ struct Market {
     wallet_id: String,
     seller: Arc<Seller>,
     url: String,
+    /// Where the buyer's wallet is.
     mint: String,
+    /// Before that mint.
+    front: Front,
     network: SimulatedNetwork,
     lifecycle: Lifecycle,
     clock: Arc<OffsetClock>,
+}
+
+/// Which mint the seller takes ecash of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mints {
+    /// The buyer's.
+    Shared,
+    /// Another that the buyer trusts too.
+    Apart,
 }
 
 async fn wallets(ledger: &Ledger, seed: u8, mints: &[String], clock: &SharedClock) -> Wallets {
@@ -105,33 +136,38 @@ async fn wallets(ledger: &Ledger, seed: u8, mints: &[String], clock: &SharedCloc
 impl Market {
     /// A buyer with `limit_sat` in an agent wallet and a seller who takes `rails`.
     async fn open(rails: &'static str, limit_sat: u64) -> Self {
+        Self::open_at(rails, limit_sat, Mints::Shared).await
+    }
+
+    async fn open_at(rails: &'static str, limit_sat: u64, mints: Mints) -> Self {
         let lifecycle = Lifecycle::default();
         let hand = Arc::new(OffsetClock::default());
         let clock: SharedClock = Arc::clone(&hand) as SharedClock;
         let entropy: SharedEntropy = Arc::new(SeededEntropy::new(7));
         let network =
             SimulatedNetwork::open(None, Arc::clone(&clock), Arc::clone(&entropy)).unwrap();
-        let mint = SandboxMint::start(SandboxMintConfig {
-            name: "a".to_owned(),
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            input_fee_ppk: 0,
-            network: network.clone(),
-            data_dir: None,
-            seed: [4; 32],
-            lifecycle: lifecycle.clone(),
-        })
-        .await
-        .unwrap()
-        .url;
+        let front = Front::before(&start_mint("a", &network, &lifecycle).await).await;
+        let mint = front.url.clone();
+        let seller_mint = match mints {
+            Mints::Shared => mint.clone(),
+            Mints::Apart => start_mint("b", &network, &lifecycle).await,
+        };
         let ledger = Ledger::in_memory().unwrap();
-        let buyer = wallets(&ledger, 1, std::slice::from_ref(&mint), &clock).await;
+        let trusted = [mint.clone(), seller_mint.clone()];
+        let buyer = wallets(&ledger, 1, &trusted, &clock).await;
         let wallet_id = fund(&buyer, &network, &mint, limit_sat).await;
         let seller_ledger = Ledger::in_memory().unwrap();
         let seller = Arc::new(Seller {
             manner: parking_lot::Mutex::new(Manner::Honest),
             rails,
-            wallets: wallets(&seller_ledger, 2, std::slice::from_ref(&mint), &clock).await,
-            mint: mint.clone(),
+            wallets: wallets(
+                &seller_ledger,
+                2,
+                std::slice::from_ref(&seller_mint),
+                &clock,
+            )
+            .await,
+            mint: seller_mint,
             network: network.clone(),
             uses: parking_lot::Mutex::default(),
             tokens: parking_lot::Mutex::default(),
@@ -150,6 +186,7 @@ impl Market {
             seller,
             url,
             mint,
+            front,
             network,
             lifecycle,
             clock: hand,
@@ -200,6 +237,21 @@ impl Market {
     }
 }
 
+async fn start_mint(name: &str, network: &SimulatedNetwork, lifecycle: &Lifecycle) -> String {
+    SandboxMint::start(SandboxMintConfig {
+        name: name.to_owned(),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        input_fee_ppk: 0,
+        network: network.clone(),
+        data_dir: None,
+        seed: [name.as_bytes()[0]; 32],
+        lifecycle: lifecycle.clone(),
+    })
+    .await
+    .unwrap()
+    .url
+}
+
 fn spender(
     ledger: &Ledger,
     wallets: &Wallets,
@@ -212,6 +264,7 @@ fn spender(
             max_fee: Msat::new(20_000),
             price_tolerance_percent: 0,
             timeout_secs: 3,
+            ..SpendConfig::default()
         },
         ledger: ledger.clone(),
         wallets: wallets.clone(),
@@ -301,12 +354,16 @@ async fn take_token(seller: &Seller, manner: Manner, token: &str) -> Response<Bo
     if seller.tokens.lock().iter().any(|known| known == token) {
         return served(seller);
     }
+    if manner == Manner::Insatiable {
+        return challenge(seller, manner).await;
+    }
     match manner {
         Manner::Refuses => {
             seller.tokens.lock().push(token.to_owned());
             return reply(StatusCode::BAD_REQUEST, HeaderMap::new());
         }
         Manner::Fails => return reply(StatusCode::BAD_GATEWAY, HeaderMap::new()),
+        Manner::Blind => return served(seller),
         _ => {}
     }
     let n = seller.payments.fetch_add(1, Ordering::SeqCst);
@@ -337,6 +394,9 @@ async fn take_token(seller: &Seller, manner: Manner, token: &str) -> Response<Bo
             headers.insert("x-cashu", refund.token.parse().unwrap());
             reply(StatusCode::BAD_GATEWAY, headers)
         }
+        Manner::Redirects => elsewhere(),
+        Manner::Streams => streams::in_parts(seller, None),
+        Manner::BreaksOff => streams::in_parts(seller, Some(2)),
         _ => served(seller),
     }
 }
@@ -360,8 +420,11 @@ async fn redeem(seller: &Seller, n: u64, token: &str) -> Received {
 async fn take_credential(seller: &Seller, manner: Manner, header: &str) -> Response<Body> {
     let (_, preimage) = header.rsplit_once(':').unwrap();
     let hash = preimage.parse::<Preimage>().unwrap().payment_hash();
-    if manner == Manner::Fails {
-        return reply(StatusCode::BAD_GATEWAY, HeaderMap::new());
+    match manner {
+        Manner::Fails => return reply(StatusCode::BAD_GATEWAY, HeaderMap::new()),
+        Manner::Insatiable => return challenge(seller, manner).await,
+        Manner::Redirects => return elsewhere(),
+        _ => {}
     }
     let is_good = {
         let mut uses = seller.uses.lock();
@@ -370,6 +433,8 @@ async fn take_credential(seller: &Seller, manner: Manner, header: &str) -> Respo
     };
     if is_good {
         served(seller)
+    } else if manner == Manner::Strict {
+        reply(StatusCode::UNAUTHORIZED, HeaderMap::new())
     } else {
         challenge(seller, manner).await
     }
@@ -414,6 +479,13 @@ async fn challenge(seller: &Seller, manner: Manner) -> Response<Body> {
         headers.insert("x-cashu", encode(&terms, "id").unwrap().parse().unwrap());
     }
     reply(StatusCode::PAYMENT_REQUIRED, headers)
+}
+
+/// Where nobody should go with a credential.
+fn elsewhere() -> Response<Body> {
+    let mut headers = HeaderMap::new();
+    headers.insert("location", "http://127.0.0.1:9/trap".parse().unwrap());
+    reply(StatusCode::TEMPORARY_REDIRECT, headers)
 }
 
 fn served(seller: &Seller) -> Response<Body> {

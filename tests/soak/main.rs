@@ -7,8 +7,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../support/buyer.rs"]
+mod buyer;
 #[path = "../support/demo_process.rs"]
 mod demo_process;
+mod float_cost;
 mod gateway_crash;
 #[path = "../support/kept_port.rs"]
 mod kept_port;
@@ -18,6 +21,8 @@ mod mint_front;
 #[path = "../it/bad_input/node.rs"]
 #[allow(dead_code, reason = "the node of the ordinary tests can do more")]
 mod node;
+mod parallel_budget;
+mod pay_crash;
 mod replay_race;
 #[path = "../support/rough_upstream.rs"]
 mod rough_upstream;
@@ -195,6 +200,84 @@ fn gateway_crash() {
 #[ignore = "the process that is killed, started by its soak"]
 fn the_seller_of_the_kills() {
     gateway_crash::child();
+}
+
+/// The buyer dies at each crash point of a purchase, for each way to pay, and is
+/// started again: nothing is open, nothing paid twice, nothing missing. Without the
+/// feature `crash-points` it only dies while the seller has its call.
+/// `FERIA_SOAK_POINT` picks one point.
+#[test]
+#[ignore = "long: run by name"]
+fn pay_crash() {
+    let only = std::env::var("FERIA_SOAK_POINT").ok();
+    let started = Instant::now();
+    let rounds = rounds(100);
+    let kills = pay_crash::kills()
+        .into_iter()
+        .filter(|kill| only.as_ref().is_none_or(|only| only == kill.point));
+    let points: Vec<_> = kills
+        .map(|kill| runtime().block_on(pay_crash::run("the_buyer_of_the_kills", kill, rounds)))
+        .collect();
+    let sum = |name: &str| {
+        points
+            .iter()
+            .filter_map(|point| point[name].as_i64())
+            .sum::<i64>()
+    };
+    println!(
+        "{}",
+        json!({
+            "soak": "pay_crash",
+            "kills": sum("kills"),
+            "still_open": sum("still_open"),
+            "paid_twice": sum("paid_twice"),
+            "missing_msat": sum("missing_msat"),
+            "points": points,
+            "total_secs": started.elapsed().as_secs(),
+        })
+    );
+    for point in &points {
+        pay_crash::check(point, rounds);
+    }
+}
+
+#[test]
+#[ignore = "the process that is killed, started by its soak"]
+fn the_buyer_of_the_kills() {
+    pay_crash::child();
+}
+
+/// 50 calls at once by an agent whose budget is for 10, out of one process and out
+/// of 50 on one data folder: exactly 10 are paid.
+#[test]
+#[ignore = "long: run by name"]
+fn parallel_budget() {
+    let started = Instant::now();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_feria"));
+    let one: Vec<_> = (0..rounds(20))
+        .map(|_| runtime().block_on(parallel_budget::one_process(50, 10)))
+        .collect();
+    let many: Vec<_> = (0..rounds(5))
+        .map(|_| runtime().block_on(parallel_budget::many_processes(program, 50, 10)))
+        .collect();
+    println!(
+        "{}",
+        json!({
+            "soak": "parallel_budget",
+            "one_process": {"rounds": one.len(), "first": one.first()},
+            "process_per_call": {"rounds": many.len(), "first": many.first()},
+            "total_secs": started.elapsed().as_secs(),
+        })
+    );
+}
+
+/// Calls per second and requests to the mint, with and without a float.
+#[test]
+#[ignore = "long: run by name"]
+fn float_cost() {
+    let figures = runtime().block_on(float_cost::run(rounds(500)));
+    println!("{}", json!({"soak": "float_cost", "figures": figures}));
+    assert!(figures["mint_requests_ratio"].as_f64().unwrap() < 0.2);
 }
 
 /// Everything behind the gateway breaks, row by row.

@@ -1,6 +1,7 @@
 //! A front before an honest mint, which breaks, stalls and lies as it is told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -51,6 +52,7 @@ struct Inner {
     http: HttpClient,
     rules: Mutex<Vec<Rule>>,
     reached: Notify,
+    asked: AtomicU64,
 }
 
 /// The front. It is closed when dropped.
@@ -68,6 +70,7 @@ impl Front {
             http: http_client(Duration::from_secs(600)).unwrap(),
             rules: Mutex::default(),
             reached: Notify::new(),
+            asked: AtomicU64::new(0),
         });
         let port = KeptPort::new();
         Self {
@@ -81,6 +84,11 @@ impl Front {
     /// Lies from now on, and about nothing else than `rules` say.
     pub(crate) fn lie(&self, rules: &[Rule]) {
         *self.inner.rules.lock() = rules.to_vec();
+    }
+
+    /// How many requests came.
+    pub(crate) fn asked(&self) -> u64 {
+        self.inner.asked.load(Ordering::SeqCst)
     }
 
     /// Waits until a request was held.
@@ -118,6 +126,7 @@ fn serve(listener: TcpListener, inner: Arc<Inner>) -> JoinHandle<()> {
 }
 
 async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
+    inner.asked.fetch_add(1, Ordering::SeqCst);
     let path = request.uri().path().to_owned();
     let lie = inner.lie_about(&path);
     let mut response = match lie {

@@ -62,7 +62,7 @@ impl From<SpendError> for Problem {
             } => needs_approval(&approval),
             SpendError::Refused { id, refusal } => {
                 let detail = format!("did not {detail}");
-                let problem = Self::new(StatusCode::FORBIDDEN, refusal_code(&refusal), detail);
+                let problem = Self::new(StatusCode::FORBIDDEN, refusal.code(), detail);
                 if id.is_empty() {
                     problem
                 } else {
@@ -84,20 +84,6 @@ impl From<SpendError> for Problem {
             SpendError::Wallet(source) => source.into(),
             SpendError::Store(source) => source.into(),
         }
-    }
-}
-
-fn refusal_code(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::NoUsableChallenge(_) => "no_usable_challenge",
-        Refusal::OverCap { .. } => "over_cap",
-        Refusal::AboveListing { .. } => "above_listing",
-        Refusal::OverBudget { .. } => "over_budget",
-        Refusal::NoRail(_) => "no_rail",
-        Refusal::ByPolicy { rule, .. } if rule.starts_with("calls-per-minute") => "over_velocity",
-        Refusal::ByPolicy { .. } => "policy_denied",
-        Refusal::NeedsApproval(_) => "approval_required",
-        Refusal::Recorded(_) => "refused_before",
     }
 }
 

@@ -82,6 +82,7 @@ pub fn table() -> Vec<Route> {
         read("/api/v1/wallets/{id}/audit", Browse, get(wallets::audit)),
         read("/api/v1/mints", Browse, get(mints::list)),
         act("/api/v1/fetch", Pay, post(purchases::fetch)),
+        act("/api/v1/quote", Pay, post(purchases::quote)),
         read("/api/v1/purchases", Browse, get(purchases::list)),
         read("/api/v1/purchases/{id}", Browse, get(purchases::why)),
         read("/api/v1/approvals", Browse, get(approvals::list)),

@@ -376,6 +376,15 @@ impl Book {
             .collect()
     }
 
+    /// The invoices with a payment that is pending.
+    pub(super) fn pending(&self) -> Vec<PaymentHash> {
+        self.payments
+            .iter()
+            .filter(|(_, payment)| matches!(payment.outcome, Outcome::Pending))
+            .map(|((_, hash), _)| *hash)
+            .collect()
+    }
+
     /// Invoices of `payee` settled after `index`, oldest first.
     pub(super) fn settled_since(
         &self,

@@ -14,6 +14,33 @@ use super::intents::rows::{insert, read_intent};
 use super::intents::{Intent, IntentState, NewIntent};
 use crate::store::StoreError;
 
+/// How the payment of an invoice is shown to the seller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scheme {
+    /// The token and the preimage.
+    #[default]
+    L402,
+    /// The scheme `Payment`: the challenge as JSON, and the preimage.
+    Mpp,
+}
+
+impl Scheme {
+    /// Returns the name stored in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::L402 => "l402",
+            Self::Mpp => "mpp",
+        }
+    }
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        [Self::L402, Self::Mpp]
+            .into_iter()
+            .find(|scheme| scheme.as_str() == name)
+    }
+}
+
 /// A credential to be kept.
 #[derive(Debug, Clone)]
 pub struct NewCredential {
@@ -25,6 +52,8 @@ pub struct NewCredential {
     pub path: String,
     /// Whether every path below is included.
     pub is_prefix: bool,
+    /// How it is shown.
+    pub scheme: Scheme,
     /// The macaroon or opaque token, byte for byte.
     pub token: SecretString,
     /// What the payment revealed.
@@ -40,6 +69,8 @@ pub struct NewCredential {
 pub(crate) struct Credential {
     /// Its row.
     pub(crate) id: i64,
+    /// How it is shown.
+    pub(crate) scheme: Scheme,
     /// Byte for byte as the seller sent it.
     pub(crate) token: SecretString,
     /// The proof of payment.
@@ -90,6 +121,15 @@ impl Ledger {
             Ok(Some((intent, credential)))
         })
         .await
+    }
+
+    /// Returns whether a live credential fits the call `new`; takes nothing.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn has_credential(&self, new: NewIntent) -> Result<bool, StoreError> {
+        self.read(move |connection| Ok(find_fitting(connection, &new)?.is_some()))
+            .await
     }
 
     /// Ends the credential of the cached call `intent_id` and forgets that call, which the seller did not serve.
@@ -169,7 +209,7 @@ impl Ledger {
                 )?;
             }
             Ok(Some(transaction.query_row(
-                "SELECT id, token, preimage FROM credentials WHERE id = ?1",
+                "SELECT id, token, preimage, scheme FROM credentials WHERE id = ?1",
                 [credential_id],
                 read_credential,
             )?))
@@ -189,8 +229,9 @@ pub(super) fn insert_credential(
     let inserted = transaction
         .prepare_cached(
             "INSERT OR IGNORE INTO credentials
-                (wallet_id, origin, path, is_prefix, token, preimage, uses_left, expires_at, intent_id, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                (wallet_id, origin, path, is_prefix, token, preimage, uses_left, expires_at, intent_id,
+                 created_at, scheme)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             new.wallet_id,
@@ -202,7 +243,8 @@ pub(super) fn insert_credential(
             new.uses.map(|uses| uses.saturating_sub(1)),
             new.expires_at,
             intent_id,
-            now
+            now,
+            new.scheme.as_str()
         ])?;
     if inserted == 0 {
         return Ok(false);
@@ -220,7 +262,7 @@ fn find_fitting(
 ) -> Result<Option<Credential>, StoreError> {
     Ok(connection
         .prepare_cached(
-            "SELECT id, token, preimage FROM credentials
+            "SELECT id, token, preimage, scheme FROM credentials
              WHERE wallet_id = ?1 AND origin = ?2 AND is_live = 1
                AND (path = ?3 OR (is_prefix = 1 AND substr(?3, 1, length(path)) = path))
                AND (uses_left IS NULL OR uses_left > 0)
@@ -235,8 +277,11 @@ fn find_fitting(
 }
 
 fn read_credential(row: &Row<'_>) -> rusqlite::Result<Credential> {
+    let scheme: String = row.get(3)?;
     Ok(Credential {
         id: row.get(0)?,
+        scheme: Scheme::parse(&scheme)
+            .ok_or_else(|| rusqlite::Error::InvalidColumnName("scheme".to_owned()))?,
         token: row.get::<_, String>(1)?.into(),
         preimage: Preimage::new(row.get(2)?),
     })

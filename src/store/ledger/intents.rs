@@ -18,7 +18,7 @@ pub mod judgement;
 mod record;
 pub(super) mod rows;
 
-pub(crate) use answer::StoredAnswer;
+pub(crate) use answer::{MAX_STORED_BODY_BYTES, StoredAnswer};
 pub use budget::Budget;
 pub(super) use budget::Spent;
 pub use judgement::{Judgement, Verdict};
@@ -173,6 +173,29 @@ impl Ledger {
             .await
     }
 
+    /// Returns a purchase of this very request that was paid.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn find_paid_intent(
+        &self,
+        wallet_id: &str,
+        digest: [u8; 32],
+    ) -> Result<Option<Intent>, StoreError> {
+        let wallet_id = wallet_id.to_owned();
+        self.read(move |connection| {
+            Ok(connection
+                .prepare_cached(
+                    "SELECT * FROM intents
+                     WHERE state IN ('delivered', 'paid') AND request_digest = ?1 AND wallet_id = ?2
+                     LIMIT 1",
+                )?
+                .query_row(params![digest, wallet_id], read_intent)
+                .optional()?)
+        })
+        .await
+    }
+
     /// Returns a purchase.
     ///
     /// # Errors
@@ -192,9 +215,14 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be read.
     pub(crate) async fn is_operation_open(&self, operation_id: &str) -> Result<bool, StoreError> {
-        let operation_id = operation_id.to_owned();
+        // A slip of a float is made by the float's operation.
+        let float = operation_id
+            .split('#')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         self.read(move |connection| {
-            let row = super::operations::find(connection, &operation_id)?;
+            let row = super::operations::find(connection, &float)?;
             Ok(row.is_some_and(|row| row.state == "planned"))
         })
         .await

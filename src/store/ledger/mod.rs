@@ -44,6 +44,7 @@ pub mod approvals;
 pub(crate) mod audit_chain;
 pub mod call_responses;
 pub mod credentials;
+pub(crate) mod float;
 mod group;
 pub mod intents;
 pub mod limits;
@@ -110,6 +111,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "0011_access_spending",
         sql: include_str!("../migrations/ledger/0011_access_spending.sql"),
+    },
+    Step {
+        name: "0012_purchase",
+        sql: include_str!("../migrations/ledger/0012_purchase.sql"),
     },
 ];
 

@@ -98,7 +98,7 @@ pub(super) struct Shop {
     pub(super) network: SimulatedNetwork,
     /// What the seller and the buyer trust; its URL may be that of a front before it.
     pub(super) mint: SandboxMint,
-    other_mint: SandboxMint,
+    pub(super) other_mint: SandboxMint,
     pub(super) ledger: Ledger,
     pub(super) wallets: Wallets,
     buyer: Wallets,

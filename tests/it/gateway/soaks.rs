@@ -1,6 +1,10 @@
 //! The soaks of the paid path in short: the same checks, a few rounds each.
 
+use std::path::Path;
+
 use super::gateway_crash;
+use super::parallel_budget;
+use super::pay_crash;
 use super::replay_race::{self, Kind};
 use super::upstream_faults;
 
@@ -32,4 +36,31 @@ const SELLER: &str = "gateway::soaks::the_seller_of_the_kills";
 #[ignore = "the process that is killed, started by its test"]
 fn the_seller_of_the_kills() {
     gateway_crash::child();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_buyer_that_is_killed_pays_once_and_misses_nothing() {
+    for kill in pay_crash::kills() {
+        let figures = pay_crash::run(BUYER, kill, 2).await;
+        pay_crash::check(&figures, 2);
+    }
+}
+
+const BUYER: &str = "gateway::soaks::the_buyer_of_the_kills";
+
+#[test]
+#[ignore = "the process that is killed, started by its test"]
+fn the_buyer_of_the_kills() {
+    pay_crash::child();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_at_once_stay_within_a_budget() {
+    parallel_budget::one_process(20, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_out_of_many_processes_stay_within_a_budget() {
+    let program = Path::new(env!("CARGO_BIN_EXE_feria"));
+    parallel_budget::many_processes(program, 8, 3).await;
 }

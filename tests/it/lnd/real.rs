@@ -122,9 +122,7 @@ async fn a_payment_survives_the_death_of_both_payers(net: &mut Net) {
     let started = Instant::now();
     let again = pair.fetch("hung", Rail::Lightning).await;
     let other_rail = pair.fetch("hung", Rail::Auto).await;
-    let pair = pair
-        .restart_buyer(Backend::Brought(lnd_backend(&net.rich)))
-        .await;
+    let pair = Box::pin(pair.restart_buyer(Backend::Brought(lnd_backend(&net.rich)))).await;
     let still = pair.buyer.app.recovered.spend.clone();
     net.rich.spawn();
     net.rich.is_ready().await;

@@ -284,6 +284,7 @@ async fn a_402_above_the_signed_listing_is_refused() {
             max_fee: Msat::new(20_000),
             price_tolerance_percent: 0,
             timeout_secs: 3,
+            ..SpendConfig::default()
         },
         ledger: market.ledger.clone(),
         wallets: market.wallets.clone(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Judgement;
 use crate::store::ledger::Entry;
 use crate::store::ledger::approvals::Approval;
-use crate::store::ledger::credentials::NewCredential;
+use crate::store::ledger::credentials::{NewCredential, Scheme};
 
 /// Where a purchase stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl IntentState {
 }
 
 /// How the money of a purchase moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Way {
     /// A token in the request.
@@ -144,7 +144,10 @@ pub struct Subject {
 
 /// A purchase as recorded.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the columns are explained in 0004_spend.sql")]
+#[expect(
+    missing_docs,
+    reason = "the columns are explained in 0004_spend.sql and 0012_purchase.sql"
+)]
 pub struct Intent {
     pub id: String,
     pub wallet_id: String,
@@ -167,6 +170,8 @@ pub struct Intent {
     pub locktime: Option<u64>,
     pub payment_hash: Option<[u8; 32]>,
     pub l402_token: Option<SecretString>,
+    pub scheme: Scheme,
+    pub quote_id: Option<String>,
     pub credential_id: Option<i64>,
     pub is_use_held: bool,
     pub status: Option<u16>,
@@ -198,7 +203,10 @@ pub enum Opening {
 
 /// A move of an intent to another state. `None` leaves a column as it is.
 #[derive(Debug, Clone, Default)]
-#[expect(missing_docs, reason = "the columns are explained in 0004_spend.sql")]
+#[expect(
+    missing_docs,
+    reason = "the columns are explained in 0004_spend.sql and 0012_purchase.sql"
+)]
 pub struct IntentChange {
     pub state: Option<IntentState>,
     pub way: Option<Way>,
@@ -211,12 +219,15 @@ pub struct IntentChange {
     pub locktime: Option<u64>,
     pub payment_hash: Option<[u8; 32]>,
     pub l402_token: Option<SecretString>,
+    pub scheme: Option<Scheme>,
+    pub quote_id: Option<String>,
     pub status: Option<u16>,
     pub decision: Option<String>,
     pub detail: Option<String>,
     pub duration_ms: Option<u64>,
     /// Stored in the same transaction, once per intent.
     pub credential: Option<NewCredential>,
-    /// Posted when `credential` is stored for the first time.
+    /// Posted when `credential` is stored for the first time, or with the move into
+    /// a final state when there is none.
     pub entry: Option<Entry>,
 }

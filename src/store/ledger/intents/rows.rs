@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use super::Judgement;
 use super::record::{Intent, IntentChange, IntentState, NewIntent, Way};
 use crate::store::StoreError;
-use crate::store::ledger::credentials::insert_credential;
+use crate::store::ledger::credentials::{Scheme, insert_credential};
 
 /// The longest explanation kept, in characters.
 const MAX_DETAIL_CHARS: usize = 1_000;
@@ -97,7 +97,7 @@ pub(in crate::store::ledger) fn replace_policy(
     Ok(())
 }
 
-pub(super) fn advance(
+pub(in crate::store::ledger) fn advance(
     transaction: &Transaction<'_>,
     intent_id: &str,
     change: &IntentChange,
@@ -112,7 +112,8 @@ pub(super) fn advance(
                 operation_id = coalesce(:operation_id, operation_id),
                 locktime = coalesce(:locktime, locktime),
                 payment_hash = coalesce(:payment_hash, payment_hash),
-                l402_token = coalesce(:l402_token, l402_token), status = coalesce(:status, status),
+                l402_token = coalesce(:l402_token, l402_token), scheme = coalesce(:scheme, scheme),
+                quote_id = coalesce(:quote_id, quote_id), status = coalesce(:status, status),
                 decision = coalesce(:decision, decision), detail = coalesce(:detail, detail),
                 duration_ms = coalesce(:duration_ms, duration_ms), updated_at = :now
              WHERE id = :id AND state NOT IN ('delivered', 'refunded', 'refused', 'failed')",
@@ -130,6 +131,8 @@ pub(super) fn advance(
             ":locktime": change.locktime,
             ":payment_hash": change.payment_hash,
             ":l402_token": change.l402_token.as_ref().map(ExposeSecret::expose_secret),
+            ":scheme": change.scheme.map(Scheme::as_str),
+            ":quote_id": change.quote_id,
             ":status": change.status,
             ":decision": change.decision,
             ":detail": change.detail.as_deref().map(shorten),
@@ -139,10 +142,12 @@ pub(super) fn advance(
     if changed == 0 {
         return Ok(false);
     }
-    if let Some(credential) = &change.credential
-        && insert_credential(transaction, intent_id, credential, now)?
-        && let Some(entry) = &change.entry
-    {
+    let is_first = match &change.credential {
+        Some(credential) => insert_credential(transaction, intent_id, credential, now)?,
+        // The row moves into a final state but once.
+        None => true,
+    };
+    if let Some(entry) = change.entry.as_ref().filter(|_| is_first) {
         entry.post(transaction)?;
     }
     Ok(true)
@@ -155,6 +160,7 @@ fn corrupt(column: &str) -> rusqlite::Error {
 pub(in crate::store::ledger) fn read_intent(row: &Row<'_>) -> rusqlite::Result<Intent> {
     let state: String = row.get("state")?;
     let way: Option<String> = row.get("way")?;
+    let scheme: String = row.get("scheme")?;
     Ok(Intent {
         id: row.get("id")?,
         wallet_id: row.get("wallet_id")?,
@@ -179,6 +185,8 @@ pub(in crate::store::ledger) fn read_intent(row: &Row<'_>) -> rusqlite::Result<I
         locktime: row.get("locktime")?,
         payment_hash: row.get("payment_hash")?,
         l402_token: row.get::<_, Option<String>>("l402_token")?.map(Into::into),
+        scheme: Scheme::parse(&scheme).ok_or_else(|| corrupt("scheme"))?,
+        quote_id: row.get("quote_id")?,
         credential_id: row.get("credential_id")?,
         is_use_held: row.get("use_held")?,
         status: row.get("status")?,

@@ -72,6 +72,7 @@ fn credential(uses: Option<u32>) -> NewCredential {
         origin: "http://seller".to_owned(),
         path: "/a/data".to_owned(),
         is_prefix: false,
+        scheme: Default::default(),
         token: "token".to_owned().into(),
         preimage: Preimage::new([1; 32]),
         uses,
