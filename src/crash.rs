@@ -16,6 +16,8 @@ pub const POINTS: &[&str] = &[
     "gateway.after_swap_intent",
     "lightning.mint.invoiced",
     "lightning.mint.settled",
+    "lightning.nwc.answered",
+    "lightning.nwc.begun",
     "spend.answer.whole",
     "spend.credential.answered",
     "spend.ecash.answered",

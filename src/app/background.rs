@@ -120,12 +120,18 @@ impl App {
     pub(super) fn start_ticks(&self) {
         let lifecycle = &self.lifecycle;
         let (gateway, wanted) = (self.node.gateway.clone(), self.node.gateway.clone());
+        let lightning = self.node.lightning.clone();
         every_or_when(
             lifecycle,
             REDEEM_EVERY,
             move || {
-                let wanted = wanted.clone();
-                async move { wanted.redeem_wanted().await }
+                let (wanted, lightning) = (wanted.clone(), lightning.clone());
+                async move {
+                    tokio::select! {
+                        () = wanted.redeem_wanted() => {}
+                        () = lightning.news() => {}
+                    }
+                }
             },
             move || {
                 let gateway = gateway.clone();

@@ -3,16 +3,25 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use nostr::key::Keys;
+use nostr::nips::nip47::NostrWalletConnectUri;
 
 use super::AppParts;
-use crate::config::{BackendConfig, Config, MintBackendConfig};
+use crate::config::{BackendConfig, Config, MintBackendConfig, NwcConfig};
 use crate::lightning::mint::MintBackend;
+use crate::lightning::nwc::{NwcBackend, NwcParts};
 use crate::lightning::{Lightning, LightningBackend, LndBackend};
+use crate::relay::Relays;
 use crate::store::ledger::Ledger;
 use crate::wallet::Wallets;
 use treasury::Treasury;
+use wallet_link::RelayLink;
 
 mod treasury;
+mod wallet_link;
+
+/// Relays of one wallet that are used; a connection could name any number.
+const MAX_WALLET_RELAYS: usize = 4;
 
 /// What backends are made of, beside their settings.
 pub(super) struct Sources<'a> {
@@ -20,6 +29,7 @@ pub(super) struct Sources<'a> {
     pub(super) parts: &'a AppParts,
     pub(super) ledger: &'a Ledger,
     pub(super) wallets: &'a Wallets,
+    pub(super) relays: &'a Relays,
 }
 
 /// Opens the backends of the configuration, beside those that the caller brings.
@@ -43,6 +53,7 @@ pub(super) fn open(sources: &Sources<'_>) -> anyhow::Result<Lightning> {
                 )?)
             }
             BackendConfig::Mint(settings) => mint(sources, name, settings)?,
+            BackendConfig::Nwc(settings) => nwc(sources, name, settings)?,
             BackendConfig::Simulated => simulated(config, parts, name)?,
         });
     }
@@ -79,6 +90,65 @@ fn mint(
         sources.ledger.clone(),
         Arc::clone(&sources.parts.clock),
     )))
+}
+
+/// Reads the connection of a wallet.
+fn connection(
+    config: &Config,
+    name: &str,
+    settings: &NwcConfig,
+) -> anyhow::Result<NostrWalletConnectUri> {
+    let text = settings.connection.read(&config.data_dir)?;
+    // The fault of the parser is left out: it could repeat the secret.
+    NostrWalletConnectUri::parse(text.as_str()).map_err(|_| {
+        anyhow::anyhow!(
+            "the connection of [lightning.backends.{name}] is no nostr+walletconnect:// line \
+             with a relay and a secret"
+        )
+    })
+}
+
+fn urls_of(uri: &NostrWalletConnectUri) -> Vec<String> {
+    let relays = uri.relays.iter().take(MAX_WALLET_RELAYS);
+    relays.map(ToString::to_string).collect()
+}
+
+/// Returns the relays that wallets of the configuration are reached at.
+///
+/// # Errors
+/// When a connection cannot be read.
+pub(super) fn wallet_relays(config: &Config) -> anyhow::Result<Vec<String>> {
+    let mut urls = Vec::new();
+    for (name, backend) in &config.lightning.backends {
+        if let BackendConfig::Nwc(settings) = backend {
+            urls.extend(urls_of(&connection(config, name, settings)?));
+        }
+    }
+    Ok(urls)
+}
+
+fn nwc(
+    sources: &Sources<'_>,
+    name: &str,
+    settings: &NwcConfig,
+) -> anyhow::Result<Arc<dyn LightningBackend>> {
+    let uri = connection(sources.config, name, settings)?;
+    let lifecycle = &sources.parts.lifecycle;
+    let link = RelayLink {
+        relays: sources.relays.clone(),
+        urls: urls_of(&uri),
+        identity: Keys::new(uri.secret.clone()),
+        lifecycle: lifecycle.clone(),
+    };
+    let parts = NwcParts {
+        name: name.to_owned(),
+        uri,
+        link: Arc::new(link),
+        ledger: sources.ledger.clone(),
+        clock: Arc::clone(&sources.parts.clock),
+        entropy: Arc::clone(&sources.parts.entropy),
+    };
+    Ok(Arc::new(NwcBackend::open(parts, lifecycle)))
 }
 
 #[cfg(feature = "sandbox")]

@@ -177,11 +177,12 @@ impl App {
             parts.lifecycle.clone(),
         );
         if config.network != Network::Simulated {
-            let own: Vec<String> = config
+            let mut own: Vec<String> = config
                 .relays
                 .iter()
                 .map(|relay| relay.url.clone())
                 .collect();
+            own.extend(lightning::wallet_relays(&config)?);
             relays.keep_strangers_public(&own);
         }
         let market = Market::new(
@@ -195,6 +196,7 @@ impl App {
             parts: &parts,
             ledger: &ledger,
             wallets: &wallets,
+            relays: &relays,
         })?;
         let gateway = build_gateway(&config, &parts, &ledger, &wallets, &lightning)?;
         let spender = Spender::new(SpendParts {

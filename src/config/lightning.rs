@@ -5,6 +5,7 @@
 
 mod lnd;
 mod mint;
+mod nwc;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use toml::{Table, Value};
 
 pub use lnd::LndConfig;
 pub use mint::MintBackendConfig;
+pub use nwc::NwcConfig;
 
 use super::{ConfigError, source};
 
@@ -27,6 +29,8 @@ pub enum BackendConfig {
     Mint(MintBackendConfig),
     /// An lnd that somebody else runs, over its REST interface.
     Lnd(LndConfig),
+    /// A wallet behind Nostr Wallet Connect (NIP-47).
+    Nwc(NwcConfig),
     /// A pretended network inside this process; only on `network = "simulated"`.
     Simulated,
 }
@@ -50,6 +54,7 @@ impl BackendConfig {
         match self {
             Self::Mint(_) => "mint",
             Self::Lnd(_) => "lnd",
+            Self::Nwc(_) => "nwc",
             Self::Simulated => "simulated",
         }
     }
@@ -58,7 +63,8 @@ impl BackendConfig {
     pub(super) const fn is_real(&self) -> Option<bool> {
         match self {
             Self::Lnd(_) => Some(true),
-            Self::Mint(_) => None,
+            // Whose wallet it is, nobody can tell from here.
+            Self::Mint(_) | Self::Nwc(_) => None,
             Self::Simulated => Some(false),
         }
     }
@@ -68,6 +74,7 @@ impl BackendConfig {
         vec![
             Self::Lnd(LndConfig::default()),
             Self::Mint(MintBackendConfig::default()),
+            Self::Nwc(NwcConfig::default()),
             Self::Simulated,
         ]
     }
@@ -104,7 +111,7 @@ impl BackendConfig {
     fn check(&self) -> Result<(), (&'static str, String)> {
         match self {
             Self::Lnd(lnd) => lnd.check(),
-            Self::Mint(_) | Self::Simulated => Ok(()),
+            Self::Mint(_) | Self::Nwc(_) | Self::Simulated => Ok(()),
         }
     }
 }

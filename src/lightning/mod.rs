@@ -13,6 +13,7 @@ use feria_paywall::payment::{PaymentHash, Preimage};
 
 mod lnd;
 pub mod mint;
+pub mod nwc;
 mod set;
 #[cfg(feature = "sandbox")]
 pub mod simulated;
@@ -148,4 +149,10 @@ pub trait LightningBackend: fmt::Debug + Send + Sync {
     /// is the stream of settled invoices: whoever reads it keeps the last index, so
     /// it goes on where it was after any interruption.
     async fn settled_since(&self, index: u64) -> Result<Vec<SettledInvoice>, LightningError>;
+
+    /// Resolves when the backend has heard of something settled, for readers of the
+    /// stream that would otherwise wait for their turn. Never, where it hears of nothing.
+    async fn news(&self) {
+        std::future::pending().await
+    }
 }

@@ -8,6 +8,8 @@
 use std::sync::Arc;
 
 use feria_paywall::payment::PaymentHash;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
 use super::supervised::{BackendHealth, Supervised};
 use super::{InvoiceState, LightningBackend, LightningError};
@@ -101,6 +103,14 @@ impl Lightning {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&dyn LightningBackend> {
         self.iter().find(|backend| backend.name() == name)
+    }
+
+    /// Resolves when a backend has heard of something settled.
+    pub async fn news(&self) {
+        let mut news: FuturesUnordered<_> = self.iter().map(LightningBackend::news).collect();
+        if news.next().await.is_none() {
+            std::future::pending().await
+        }
     }
 
     /// Returns how each is doing.

@@ -238,6 +238,10 @@ impl LightningBackend for Supervised {
         self.ask(LIST_PATIENCE, self.inner.settled_since(index))
             .await
     }
+
+    async fn news(&self) {
+        self.inner.news().await;
+    }
 }
 
 fn shortened(reason: &str) -> String {

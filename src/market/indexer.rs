@@ -369,7 +369,8 @@ fn refusal(policy: &Policy, event: &Event, now: u64) -> Option<Reason> {
         if !is_for_an_inbox(policy, event) {
             return Some(Reason::NoInbox);
         }
-    } else if !policy.kinds.contains(&kind) {
+    // What a wallet says that is met at our endpoint is kept, and asked for nowhere.
+    } else if !policy.kinds.contains(&kind) && kind != kinds::WALLET_INFO {
         return Some(Reason::Kind);
     }
     let values = || event.tags.iter().flat_map(|tag| tag.as_slice());

@@ -24,6 +24,8 @@ pub const CLASSIFIED: u16 = 30_402;
 pub const PAID_SERVICE: u16 = 31_402;
 /// Product review (QTS, Gamma).
 pub const REVIEW: u16 = 31_555;
+/// What a wallet behind Nostr Wallet Connect can do (NIP-47).
+pub const WALLET_INFO: u16 = 13_194;
 /// Handler information (NIP-89).
 pub const HANDLER: u16 = 31_990;
 

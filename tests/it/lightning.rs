@@ -21,6 +21,8 @@ use feria_paywall::payment::{PaymentHash, Preimage};
 use tempfile::TempDir;
 
 mod mint;
+mod nwc;
+mod wallet;
 
 /// No test waits so long unless it fails.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -16,4 +16,4 @@ mod link;
 mod reading;
 mod sdk;
 mod strangers;
-mod support;
+pub(crate) mod support;

@@ -13,9 +13,10 @@ use nostr::event::{Event, Kind};
 use nostr::filter::Filter;
 use nostr::key::PublicKey;
 
-/// Kinds of a market that a stranger may publish here.
-const MARKET_KINDS: [u16; 12] = [
-    0, 5, 1_111, 10_002, 10_019, 10_050, 11_316, 11_317, 30_402, 31_402, 31_555, 31_990,
+/// Kinds of a market that a stranger may publish here. 13194 is what a wallet that is
+/// met here (NIP-47) says of itself; its questions and answers are ephemeral.
+const MARKET_KINDS: [u16; 13] = [
+    0, 5, 1_111, 10_002, 10_019, 10_050, 11_316, 11_317, 13_194, 30_402, 31_402, 31_555, 31_990,
 ];
 /// Sealed messages (NIP-17) and their two relatives: only the addressee reads them.
 const PRIVATE_KINDS: [u16; 3] = [4, 1_059, 21_059];

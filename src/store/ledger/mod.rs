@@ -13,6 +13,7 @@
 //! | [`limits`] | `credential_limits`, `call_limits`, `used_credentials`, `revoked_credentials` | `gateway` |
 //! | [`receipts`] | `lightning_receipts`, `lightning_cursors` | `gateway` |
 //! | `mint_invoices` | `mint_invoices` | `lightning` |
+//! | `nwc` | `nwc_payments`, `nwc_receipts`, `nwc_wallets` | `lightning` |
 //! | [`recent_calls`] | reads `paid_calls` | pages |
 //! | [`refunds`] | reads and settles what `paid_calls` owe | `gateway` |
 //! | [`swaps`] | `paid_calls` on their way to a mint | `gateway` |
@@ -49,6 +50,7 @@ mod group;
 pub mod intents;
 pub mod limits;
 pub(crate) mod mint_invoices;
+pub(crate) mod nwc;
 pub(crate) mod operations;
 pub mod paid_calls;
 pub mod postings;
@@ -115,6 +117,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "0012_purchase",
         sql: include_str!("../migrations/ledger/0012_purchase.sql"),
+    },
+    Step {
+        name: "0013_nwc",
+        sql: include_str!("../migrations/ledger/0013_nwc.sql"),
     },
 ];
 

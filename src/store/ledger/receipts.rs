@@ -40,6 +40,28 @@ impl Ledger {
         .await
     }
 
+    /// Lists payments that a claim has shown and no backend has confirmed yet.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub(crate) async fn list_unconfirmed_receipts(
+        &self,
+        backend: String,
+        limit: u32,
+    ) -> Result<Vec<PaymentHash>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT payment_hash FROM lightning_receipts
+                 WHERE backend = ?1 AND is_settled = 0 LIMIT ?2",
+            )?;
+            let rows = statement.query_map(params![backend, limit], |row| {
+                Ok(PaymentHash::new(row.get(0)?))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// Books `settled` and moves the cursor, in one step. Returns how many were new.
     pub(crate) async fn book_settled(
         &self,
