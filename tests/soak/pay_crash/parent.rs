@@ -270,7 +270,8 @@ impl Buyer {
     async fn buy(&self, order: &Order) -> Value {
         for _ in 0..ATTEMPTS {
             let answer = self.try_buy(order).await.unwrap();
-            if answer["end"] != "unknown" {
+            // 409: the call of the process that died is not given up yet.
+            if answer["end"] != "unknown" && answer["status"] != 409 {
                 return answer;
             }
         }
