@@ -3,6 +3,8 @@
 //! Each case runs in a process of its own, so that what made the data does not
 //! count: `idle` is the program itself (`feria up`), `challenges` this one again.
 
+#[path = "support/corpus.rs"]
+mod corpus;
 mod support;
 
 use std::io::{BufRead, BufReader};
@@ -21,15 +23,13 @@ use feria::lightning::{
     SettledInvoice,
 };
 use feria::market::{Indexer, Policy};
-use feria::protocol::{Listing, Offer, ProjectionContext, dialect};
 use feria::store::index::Index;
 use feria_paywall::amount::Msat;
 use feria_paywall::payment::PaymentHash;
 use http::StatusCode;
 use lightning_invoice::{Currency, InvoiceBuilder, PaymentSecret};
-use nostr::event::{Event, FinalizeEvent};
-use nostr::key::{Keys, SecretKey as NostrKey};
 
+use corpus::listing;
 use support::load::{Payment, Target, closed};
 use support::report::{Case, Goal};
 use support::shop::{FAST_PATH, Shop, ShopParts};
@@ -121,50 +121,6 @@ async fn fill(path: &Path, listings: u32) -> anyhow::Result<()> {
     let live = index.count_listings(SystemClock.now()).await?;
     ensure!(live == u64::from(listings), "{live} listings are live");
     Ok(())
-}
-
-fn listing(number: u32) -> anyhow::Result<Event> {
-    // Ten listings a seller.
-    let mut secret = [1; 32];
-    secret[..4].copy_from_slice(&(number / 10 + 1).to_be_bytes());
-    let keys = Keys::new(NostrKey::from_slice(&secret)?);
-    let topic = ["weather", "translation", "search", "images"][number as usize % 4];
-    let url = format!("https://seller-{}.example/a/agent-{number}", number / 10);
-    let listing = Listing {
-        d_tag: format!("agent-{number}"),
-        name: format!("Agent {number} for {topic}"),
-        summary: format!("Answers questions about {topic} from its own model, number {number}."),
-        urls: vec![url],
-        offers: vec![Offer {
-            capability: topic.to_owned(),
-            description: format!("One question about {topic}"),
-            price: Msat::new(u64::from(number % 100 + 1) * 1_000),
-            endpoint: "/v1/query".to_owned(),
-            method: "POST".to_owned(),
-        }],
-        topics: vec![topic.to_owned()],
-        rails: vec!["l402".to_owned(), "nut24".to_owned()],
-        mints: Vec::new(),
-        image: None,
-        published_at: SystemClock.now(),
-        expires_at: None,
-        is_active: true,
-    };
-    let context = ProjectionContext {
-        pubkey: keys.public_key(),
-        relays: Vec::new(),
-        inbox_relays: Vec::new(),
-        mints: Vec::new(),
-        lock_key: None,
-        node_url: format!("https://seller-{}.example", number / 10),
-        now: SystemClock.now(),
-        lifetime_secs: dialect::LIFETIME_SECS,
-    };
-    let builder = dialect::project(&listing, &context)
-        .into_iter()
-        .next()
-        .context("a listing has no event")?;
-    Ok(builder.finalize(&keys)?)
 }
 
 /// `feria up` as a user runs it.
