@@ -7,7 +7,7 @@ use nostr::key::Keys;
 use nostr::nips::nip47::NostrWalletConnectUri;
 
 use super::AppParts;
-use crate::config::{BackendConfig, Config, MintBackendConfig, NwcConfig};
+use crate::config::{BackendConfig, Config, LdkConfig, MintBackendConfig, NwcConfig};
 use crate::lightning::mint::MintBackend;
 use crate::lightning::nwc::{NwcBackend, NwcParts};
 use crate::lightning::{Lightning, LightningBackend, LndBackend};
@@ -42,6 +42,7 @@ pub(super) fn open(sources: &Sources<'_>) -> anyhow::Result<Lightning> {
     let mut backends = parts.lightning.clone();
     for (name, backend) in &settings.backends {
         backends.push(match backend {
+            BackendConfig::Ldk(ldk) => embedded(config, parts, name, ldk)?,
             BackendConfig::Lnd(lnd) => {
                 let clock = Arc::clone(&parts.clock);
                 Arc::new(LndBackend::open(
@@ -149,6 +150,38 @@ fn nwc(
         entropy: Arc::clone(&sources.parts.entropy),
     };
     Ok(Arc::new(NwcBackend::open(parts, lifecycle)))
+}
+
+#[cfg(feature = "ldk")]
+fn embedded(
+    config: &Config,
+    parts: &AppParts,
+    name: &str,
+    settings: &LdkConfig,
+) -> anyhow::Result<Arc<dyn LightningBackend>> {
+    use crate::lightning::{LdkBackend, LdkParts};
+
+    let parts = LdkParts {
+        name,
+        network: config.network,
+        data_dir: &config.data_dir,
+        seed: &parts.seed,
+        clock: Arc::clone(&parts.clock),
+        lifecycle: parts.lifecycle.clone(),
+    };
+    Ok(Arc::new(LdkBackend::open(settings, parts)?))
+}
+
+#[cfg(not(feature = "ldk"))]
+fn embedded(
+    _config: &Config,
+    _parts: &AppParts,
+    name: &str,
+    _settings: &LdkConfig,
+) -> anyhow::Result<Arc<dyn LightningBackend>> {
+    anyhow::bail!(
+        "this program was built without a Lightning node: remove [lightning.backends.{name}] from feria.toml, or build it with `--features ldk`"
+    )
 }
 
 #[cfg(feature = "sandbox")]

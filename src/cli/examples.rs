@@ -200,6 +200,26 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     ("mint list", &["feria mint list"]),
     (
+        "lightning",
+        &[
+            "feria lightning status                 what the node inside holds, and its channels",
+            "feria lightning fund                   an address to send coins to",
+        ],
+    ),
+    ("lightning status", &["feria lightning status"]),
+    ("lightning fund", &["feria lightning fund"]),
+    (
+        "lightning open",
+        &["feria lightning open 02ab...@203.0.113.7:9735 --amount 100000sat"],
+    ),
+    (
+        "lightning close",
+        &[
+            "feria lightning close 00c0ffee...",
+            "feria lightning close 00c0ffee... --force",
+        ],
+    ),
+    (
         "pay",
         &[
             "feria pay --wallet scout --max-cost 500sat lnbc...",

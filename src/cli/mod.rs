@@ -19,6 +19,7 @@ mod fault;
 mod fetch;
 mod init;
 mod ledger;
+mod lightning;
 mod mint;
 mod output;
 mod parse;
@@ -92,6 +93,9 @@ enum Command {
     /// The mints this node trusts with money.
     #[command(subcommand)]
     Mint(mint::Command),
+    /// Channels of a Lightning node inside this one.
+    #[command(subcommand)]
+    Lightning(lightning::Command),
     /// Pay an invoice or a payment request, or send ecash to an agent.
     Pay(pay::Arguments),
     /// Lightning credentials that paid for calls of own agents.
@@ -233,6 +237,7 @@ async fn execute(arguments: Arguments, output: &mut Output<'_>) -> Outcome {
         Command::Budget(command) => command.execute(&context, output).await,
         Command::Approval(command) => command.execute(&context, output).await,
         Command::Mint(command) => command.execute(&context, output).await,
+        Command::Lightning(command) => command.execute(&context, output).await,
         Command::Pay(command) => command.execute(&context, output).await,
         Command::Credential(command) => command.execute(&context, output).await,
         Command::Access(command) => command.execute(&context, output).await,

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | Nostr key of an agent | HMAC-SHA256(seed, `feria/nostr/<agent>`); the node's own has the empty name |
 //! | seed of all wallets | HMAC-SHA512(seed, `feria/wallets`) |
+//! | seed of an embedded Lightning node | HMAC-SHA512(seed, `feria/lightning/<name>`) |
 //! | other secrets | HMAC-SHA256(seed, label): `feria/paywall`, `feria/access` |
 //!
 //! Whoever has the seed has everything, so a backup of it and of `ledger.db` is a
@@ -123,11 +124,21 @@ impl NodeSeed {
     /// Returns the seed from which the wallets derive everything of theirs.
     #[must_use]
     pub fn wallet_seed(&self) -> [u8; 64] {
+        self.long_secret("feria/wallets")
+    }
+
+    /// Returns the seed of the Lightning node `name` that runs inside this one.
+    #[must_use]
+    pub fn lightning_seed(&self, name: &str) -> Zeroizing<[u8; 64]> {
+        Zeroizing::new(self.long_secret(&format!("feria/lightning/{name}")))
+    }
+
+    fn long_secret(&self, label: &str) -> [u8; 64] {
         // HMAC fills a short key with zeros up to the block, 128 bytes for SHA-512.
         let mut block = Zeroizing::new([0; 2 * SEED_BYTES]);
         block[..SEED_BYTES].copy_from_slice(self.0.as_slice());
         let mut mac = <Hmac<Sha512> as KeyInit>::new((&*block).into());
-        mac.update(b"feria/wallets");
+        mac.update(label.as_bytes());
         mac.finalize().into_bytes().into()
     }
 

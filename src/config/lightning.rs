@@ -3,6 +3,7 @@
 //! Backends have names of their own, so that two of one kind can stand beside each
 //! other. The keys of a kind are its file in this folder.
 
+mod ldk;
 mod lnd;
 mod mint;
 mod nwc;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+pub use ldk::{ChainSource, LdkConfig};
 pub use lnd::LndConfig;
 pub use mint::MintBackendConfig;
 pub use nwc::NwcConfig;
@@ -27,6 +29,8 @@ const MAX_NAME_CHARS: usize = 32;
 pub enum BackendConfig {
     /// A Cashu mint: its quotes are invoices, its melts are payments.
     Mint(MintBackendConfig),
+    /// A Lightning node inside this one; needs the cargo feature `ldk`.
+    Ldk(LdkConfig),
     /// An lnd that somebody else runs, over its REST interface.
     Lnd(LndConfig),
     /// A wallet behind Nostr Wallet Connect (NIP-47).
@@ -53,6 +57,7 @@ impl BackendConfig {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Mint(_) => "mint",
+            Self::Ldk(_) => "ldk",
             Self::Lnd(_) => "lnd",
             Self::Nwc(_) => "nwc",
             Self::Simulated => "simulated",
@@ -62,7 +67,7 @@ impl BackendConfig {
     /// Returns whether the money is real; `None` when it is what the node's is.
     pub(super) const fn is_real(&self) -> Option<bool> {
         match self {
-            Self::Lnd(_) => Some(true),
+            Self::Ldk(_) | Self::Lnd(_) => Some(true),
             // Whose wallet it is, nobody can tell from here.
             Self::Mint(_) | Self::Nwc(_) => None,
             Self::Simulated => Some(false),
@@ -72,6 +77,7 @@ impl BackendConfig {
     /// Returns one of each kind with its defaults: the list of all kinds and keys.
     pub(super) fn of_each_kind() -> Vec<Self> {
         vec![
+            Self::Ldk(LdkConfig::default()),
             Self::Lnd(LndConfig::default()),
             Self::Mint(MintBackendConfig::default()),
             Self::Nwc(NwcConfig::default()),
@@ -110,6 +116,7 @@ impl BackendConfig {
 
     fn check(&self) -> Result<(), (&'static str, String)> {
         match self {
+            Self::Ldk(ldk) => ldk.check(),
             Self::Lnd(lnd) => lnd.check(),
             Self::Mint(_) | Self::Nwc(_) | Self::Simulated => Ok(()),
         }

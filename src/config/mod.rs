@@ -39,7 +39,9 @@ pub use error::ConfigError;
 pub use forward::{ForwardConfig, InjectedValue};
 pub use gateway::GatewayConfig;
 pub use keys::{ACCESS_SECRET, NodeSeed, PAYWALL_SECRET};
-pub use lightning::{BackendConfig, LightningConfig, LndConfig, MintBackendConfig, NwcConfig};
+pub use lightning::{
+    BackendConfig, ChainSource, LdkConfig, LightningConfig, LndConfig, MintBackendConfig, NwcConfig,
+};
 pub use mint::MintEntry;
 pub use policy::{DEFAULT_POLICY, Names, PolicyConfig, PolicyLimits, SAMPLE_POLICY, ScopedLimits};
 pub use pricer::{PriceFallback, PricerConfig};

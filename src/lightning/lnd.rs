@@ -33,14 +33,11 @@ use self::rest::{Fault, NOT_FOUND, Rest};
 use self::settled::FinalUpTo;
 use self::wire::{AddedInvoice, Info, OwnInvoice};
 use super::{
-    Invoice, InvoiceState, LightningBackend, LightningError, PaymentState, SettledInvoice,
+    Invoice, InvoiceState, LightningBackend, LightningError, PaymentState, SettledInvoice, fitting,
 };
 use crate::client::ClientError;
 use crate::clock::SharedClock;
 use crate::config::{ConfigError, LndConfig, Network, SecretRef};
-
-/// The longest description that an invoice carries, in bytes.
-const MAX_DESCRIPTION_BYTES: usize = 639;
 
 /// An lnd, as a backend.
 pub struct LndBackend {
@@ -152,7 +149,7 @@ impl LightningBackend for LndBackend {
     ) -> Result<Invoice, LightningError> {
         self.check_network().await?;
         let body = json!({
-            "memo": shortened(description),
+            "memo": fitting(description),
             "value_msat": amount.as_u64().to_string(),
             "expiry": expiry.as_secs().to_string(),
             "private": self.private_hints,
@@ -256,14 +253,6 @@ fn read_macaroon(reference: &SecretRef, data_dir: &Path) -> Result<HeaderValue, 
     HeaderValue::from_str(&text).map_err(|_| LndError::Macaroon)
 }
 
-fn shortened(text: &str) -> &str {
-    let mut end = text.len().min(MAX_DESCRIPTION_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -283,12 +272,5 @@ mod tests {
         assert_eq!(write("binary", &[2, 1, 3, 0xff]).unwrap(), "020103ff");
         assert_eq!(write("text", b"020103ff\n").unwrap(), "020103ff");
         assert!(matches!(write("empty", b""), Err(LndError::Macaroon)));
-    }
-
-    #[test]
-    fn a_description_is_cut_between_characters() {
-        assert_eq!(shortened("short"), "short");
-        let long = "ä".repeat(400);
-        assert_eq!(shortened(&long).len(), 638);
     }
 }

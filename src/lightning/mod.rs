@@ -11,6 +11,9 @@ use async_trait::async_trait;
 use feria_paywall::amount::Msat;
 use feria_paywall::payment::{PaymentHash, Preimage};
 
+mod control;
+#[cfg(feature = "ldk")]
+mod ldk;
 mod lnd;
 pub mod mint;
 pub mod nwc;
@@ -19,9 +22,15 @@ mod set;
 pub mod simulated;
 mod supervised;
 
+pub use control::{ChannelControl, Closing, OwnChannel, OwnNode};
+#[cfg(feature = "ldk")]
+pub use ldk::{LdkBackend, LdkError, LdkParts};
 pub use lnd::{LndBackend, LndError};
 pub use set::{Lightning, NoSuchBackend};
 pub use supervised::BackendHealth;
+
+/// The longest description that an invoice carries, in bytes.
+const MAX_DESCRIPTION_BYTES: usize = 639;
 
 /// An invoice that a backend made.
 #[derive(Debug, Clone)]
@@ -126,6 +135,11 @@ pub trait LightningBackend: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Returns its channels, when this node looks after them.
+    fn channels(&self) -> Option<&dyn ChannelControl> {
+        None
+    }
+
     /// Makes an invoice for `amount`, or for the next whole satoshi where the backend
     /// knows no fractions.
     async fn create_invoice(
@@ -154,5 +168,26 @@ pub trait LightningBackend: fmt::Debug + Send + Sync {
     /// stream that would otherwise wait for their turn. Never, where it hears of nothing.
     async fn news(&self) {
         std::future::pending().await
+    }
+}
+
+/// Cuts `text` to what an invoice can carry.
+fn fitting(text: &str) -> &str {
+    let mut end = text.len().min(MAX_DESCRIPTION_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_is_cut_between_characters() {
+        assert_eq!(fitting("short"), "short");
+        let long = "ä".repeat(400);
+        assert_eq!(fitting(&long).len(), 638);
     }
 }

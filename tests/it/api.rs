@@ -121,6 +121,7 @@ fn body_of(path: &str) -> &'static str {
         }
         "/api/v1/access/tokens" => r#"{"tier":"read-only"}"#,
         "/api/v1/budget/simulate" => r#"{"policy":""}"#,
+        path if path.ends_with("/channels") => r#"{"peer":"x","amount_sat":1}"#,
         path if path.ends_with("/freeze") => r#"{"frozen":true}"#,
         path if path.ends_with("/fund") => r#"{"amount_sat":1}"#,
         _ => "{}",

@@ -36,6 +36,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper", &["http", "gateway"]),
     ("hyper_util", &["http", "gateway"]),
     ("clap", &["cli", "main"]),
+    ("ldk_node", &["lightning"]),
     ("tokio_tungstenite", &["relay"]),
     ("reqwest", &["client", "gateway", "spend", "lightning"]),
 ];

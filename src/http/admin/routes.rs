@@ -8,8 +8,8 @@ use axum::http::Method;
 use axum::routing::{MethodRouter, get, post};
 
 use super::api::{
-    access, agents, approvals, budgets, credentials, ledger, listings, mints, payments, purchases,
-    status, transfers, wallets,
+    access, agents, approvals, budgets, credentials, ledger, lightning, listings, mints, payments,
+    purchases, status, transfers, wallets,
 };
 use super::guard::Needed;
 use crate::access::Permission;
@@ -108,6 +108,23 @@ pub fn table() -> Vec<Route> {
             "/api/v1/credentials/{token_id}/revoke",
             Listing,
             post(credentials::revoke),
+        ),
+        read("/api/v1/lightning", Browse, get(lightning::list)),
+        read("/api/v1/lightning/{name}", NodeAdmin, get(lightning::show)),
+        act(
+            "/api/v1/lightning/{name}/address",
+            NodeAdmin,
+            post(lightning::address),
+        ),
+        act(
+            "/api/v1/lightning/{name}/channels",
+            NodeAdmin,
+            post(lightning::open),
+        ),
+        act(
+            "/api/v1/lightning/{name}/channels/{id}/close",
+            NodeAdmin,
+            post(lightning::close),
         ),
         read("/api/v1/ledger/audit", Browse, get(ledger::audit)),
         read("/api/v1/access/tokens", NodeAdmin, get(access::list)),

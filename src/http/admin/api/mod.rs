@@ -6,6 +6,7 @@ pub(super) mod approvals;
 pub(super) mod budgets;
 pub(super) mod credentials;
 pub(super) mod ledger;
+pub(super) mod lightning;
 pub(super) mod listings;
 pub(super) mod mints;
 pub(super) mod payments;
