@@ -13,6 +13,8 @@ mod config;
 mod demo;
 mod gateway;
 mod layering;
+#[cfg(feature = "ldk")]
+mod ldk;
 mod lightning;
 mod lnd;
 mod market;
