@@ -191,6 +191,7 @@ impl App {
             Policy::default(),
             Arc::clone(&parts.clock),
         );
+        refresh_catalog(&market).await?;
         let lightning = lightning::open(&lightning::Sources {
             config: &config,
             parts: &parts,
@@ -337,6 +338,17 @@ fn refuse_pretended_parts(config: &Config, parts: &AppParts) -> anyhow::Result<(
         !is_pretended || config.network == Network::Simulated,
         "a simulated Lightning backend needs network = \"simulated\" in feria.toml"
     );
+    Ok(())
+}
+
+/// Reads the catalog again after an upgrade that reads listings otherwise.
+async fn refresh_catalog(market: &Market) -> anyhow::Result<()> {
+    let refreshed = market.indexer.refresh_catalog().await;
+    if let Some(rows) =
+        refreshed.context("read the catalog again; `feria index verify` says why")?
+    {
+        tracing::info!(rows, "the catalog was read again from the stored events");
+    }
     Ok(())
 }
 

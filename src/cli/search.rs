@@ -12,6 +12,7 @@ use super::fault::{Fault, Outcome};
 use super::output::table;
 use super::{Context, Output};
 use crate::clock::{Clock, SystemClock};
+use crate::protocol::dialect;
 use crate::store::index::{Index, Search};
 
 #[derive(Debug, Args)]
@@ -24,6 +25,9 @@ pub(super) struct Arguments {
     /// Only what costs at most this a call, such as 50sat.
     #[arg(long, value_name = "AMOUNT")]
     max_price: Option<Msat>,
+    /// Only what has this interface (CEP-15): sellers of it are interchangeable.
+    #[arg(long, value_name = "HASH", value_parser = interface)]
+    interface: Option<String>,
     /// Rows at most.
     #[arg(long, default_value_t = 20)]
     limit: usize,
@@ -49,6 +53,7 @@ impl Arguments {
             self.max_price
                 .map(|price| ("max_price_msat", price.as_u64().to_string())),
         );
+        query.extend(self.interface.clone().map(|hash| ("schema_hash", hash)));
         client.get(&["search"], &query).await
     }
 
@@ -59,6 +64,7 @@ impl Arguments {
             text: self.query.join(" "),
             rail: self.rail,
             max_price: self.max_price,
+            schema_hash: self.interface,
             limit: self.limit,
             ..Search::default()
         };
@@ -67,14 +73,27 @@ impl Arguments {
     }
 }
 
+/// Reads the hash of an interface.
+fn interface(text: &str) -> Result<String, String> {
+    let is_hash = text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_hash
+        .then(|| text.to_ascii_lowercase())
+        .ok_or_else(|| "it is 64 hex digits: schema_hash of `feria search --json`".to_owned())
+}
+
 fn render(found: &Value) -> String {
     let mut rows = found["items"].clone();
     for row in rows.as_array_mut().into_iter().flatten() {
         row["price"] = match row["price_msat"].as_u64() {
             Some(msat) => json!(Msat::new(msat).to_string()),
             // The seller names no price in bitcoin; the 402 says it.
-            None => json!("ask"),
+            None => match row["price_fiat"].as_str() {
+                Some(fiat) => json!(format!("ask ({fiat})")),
+                None => json!("ask"),
+            },
         };
+        let kind = row["dialect"].as_str().and_then(|kind| kind.parse().ok());
+        row["dialect"] = json!(kind.and_then(dialect::name));
         row["seller"] = match row["seller"].as_str() {
             Some(key) => json!(short(key)),
             None => Value::Null,
@@ -87,6 +106,7 @@ fn render(found: &Value) -> String {
             ("PRICE", "price"),
             ("RAILS", "rails"),
             ("SELLER", "seller"),
+            ("LISTED AS", "dialect"),
             ("ENDPOINT", "endpoint"),
         ],
         "Nothing found. A node finds more while it runs (feria up) and reads relays \

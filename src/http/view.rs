@@ -2,7 +2,8 @@
 
 use feria_paywall::amount::Msat;
 
-use crate::store::index::CatalogRow;
+use crate::protocol::dialect;
+use crate::store::index::{Alike, CatalogRow};
 
 /// A listing in a table or on its page.
 pub(crate) struct ListingView {
@@ -17,6 +18,18 @@ pub(crate) struct ListingView {
     pub(crate) endpoint: String,
     pub(crate) method: String,
     pub(crate) dialect: String,
+    pub(crate) dialect_name: &'static str,
+    /// Where the listing says its price; empty when it names none.
+    pub(crate) price_source: String,
+    /// Why the price could not be understood, or what speaks against it.
+    pub(crate) price_note: String,
+    /// Identity of the interface, shortened; empty when the listing describes none.
+    pub(crate) interface: String,
+    pub(crate) interface_note: String,
+    /// How long ago it became another under the same name; empty when it did not.
+    pub(crate) interface_change: String,
+    /// Other listings of the address and of the interface, in words.
+    pub(crate) alike: Vec<String>,
     pub(crate) mints: Vec<String>,
     pub(crate) relays: Vec<String>,
     pub(crate) signed: Moment,
@@ -26,15 +39,20 @@ pub(crate) struct ListingView {
 
 impl ListingView {
     pub(crate) fn new(row: CatalogRow, now: u64) -> Self {
-        let endpoint = row.endpoint.unwrap_or_default();
+        let endpoint = row.endpoint.clone().unwrap_or_default();
         let max_cost = row.price_msat.map(Msat::new);
         Self {
-            price: match max_cost {
-                Some(price) => price.to_string(),
-                None if row.price_text.is_empty() => "not said".to_owned(),
-                // In its own words, and marked as such: it is no price we could pay.
-                None => format!("says “{}”", row.price_text),
-            },
+            price: price(&row),
+            alike: alike(&row),
+            dialect_name: dialect_name(&row.dialect),
+            price_source: row.price_source,
+            price_note: row.price_note.unwrap_or_default(),
+            interface: row.schema_hash.as_deref().map(short).unwrap_or_default(),
+            interface_note: row.schema_note.unwrap_or_default(),
+            interface_change: row
+                .schema_changed_at
+                .map(|then| age(then, now))
+                .unwrap_or_default(),
             rails: rail_marks(&row.rails),
             seller_short: short(&row.seller),
             signed: Moment::before(row.published_at, now),
@@ -51,6 +69,63 @@ impl ListingView {
             mints: row.mints,
             relays: row.relays,
         }
+    }
+}
+
+/// Writes the price of an offer.
+fn price(row: &CatalogRow) -> String {
+    match (row.price_msat, &row.price_fiat) {
+        (Some(msat), _) => Msat::new(msat).to_string(),
+        (None, Some(fiat)) => format!("{fiat}, not in bitcoin"),
+        (None, None) if row.price_text.is_empty() => "not said".to_owned(),
+        // In its own words, and marked as such: it is no price we could pay.
+        (None, None) => format!("says “{}”", row.price_text),
+    }
+}
+
+/// Returns what the kind of a listing is called.
+fn dialect_name(kind: &str) -> &'static str {
+    let name = kind.parse().ok().and_then(dialect::name);
+    name.unwrap_or("listing")
+}
+
+/// Says how many other listings there are of the address and of the interface of
+/// an offer, and what they ask.
+fn alike(row: &CatalogRow) -> Vec<String> {
+    let mut lines = Vec::new();
+    let others = &row.same_endpoint;
+    if !others.is_none() {
+        let listings = plural(
+            others.listings,
+            "other listing names",
+            "other listings name",
+        );
+        let verdict = if others.disagrees(row.price_msat) {
+            ", and the prices disagree"
+        } else {
+            ""
+        };
+        lines.push(format!("{listings} this address{}{verdict}", asked(others)));
+    }
+    let others = &row.same_interface;
+    if !others.is_none() {
+        let listings = plural(others.listings, "other listing has", "other listings have");
+        lines.push(format!("{listings} this interface{}", asked(others)));
+    }
+    lines
+}
+
+fn plural(count: u32, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Says what other listings ask, as far as they say it.
+fn asked(others: &Alike) -> String {
+    let price = |msat: u64| Msat::new(msat).to_string();
+    match (others.min_price_msat, others.max_price_msat) {
+        (Some(low), Some(high)) if low == high => format!(", for {}", price(low)),
+        (Some(low), Some(high)) => format!(", for {} to {}", price(low), price(high)),
+        _ => String::new(),
     }
 }
 
@@ -116,7 +191,7 @@ pub(crate) fn rail_marks(rails: &[String]) -> Vec<RailMark> {
 /// Names one payment rail, as listings, purchases and paid calls write it.
 pub(crate) fn rail_mark(rail: &str) -> RailMark {
     let (word, class) = match rail {
-        "l402" | "mpp" => ("Lightning", "bolt"),
+        "l402" | "mpp" | "lightning" => ("Lightning", "bolt"),
         "l402-cached" => ("Lightning, paid before", "bolt"),
         "nut24" | "cashu" => ("ecash", "coin"),
         "nut24-offline" => ("ecash, locked to the seller", "coin"),
@@ -266,6 +341,50 @@ mod tests {
             fetch("POST", "http://h/", Some(Msat::new(21_000))),
             "feria fetch --wallet AGENT --max-cost 21sat -X POST http://h/"
         );
+    }
+
+    #[test]
+    fn listings_that_belong_together_are_counted_in_words() {
+        let mut row = CatalogRow {
+            price_msat: Some(21_000),
+            ..CatalogRow::default()
+        };
+        assert!(alike(&row).is_empty());
+        row.same_endpoint = Alike {
+            listings: 1,
+            min_price_msat: Some(21_000),
+            max_price_msat: Some(21_000),
+        };
+        row.same_interface = Alike {
+            listings: 3,
+            min_price_msat: Some(5_000),
+            max_price_msat: Some(9_000),
+        };
+        assert_eq!(
+            alike(&row),
+            [
+                "1 other listing names this address, for 21 sat",
+                "3 other listings have this interface, for 5 sat to 9 sat",
+            ]
+        );
+        row.same_endpoint.max_price_msat = Some(50_000);
+        assert!(alike(&row)[0].ends_with("for 21 sat to 50 sat, and the prices disagree"));
+    }
+
+    #[test]
+    fn a_price_is_in_bitcoin_or_in_its_own_words() {
+        let mut row = CatalogRow {
+            price_text: "250 usd".to_owned(),
+            ..CatalogRow::default()
+        };
+        assert_eq!(price(&row), "says “250 usd”");
+        row.price_fiat = Some("2.50 USD".to_owned());
+        assert_eq!(price(&row), "2.50 USD, not in bitcoin");
+        row.price_msat = Some(21_000);
+        assert_eq!(price(&row), "21 sat");
+        assert_eq!(price(&CatalogRow::default()), "not said");
+        assert_eq!(dialect_name("38421"), "inference provider, Routstr");
+        assert_eq!(dialect_name("1"), "listing");
     }
 
     #[test]

@@ -15,9 +15,12 @@ use tokio::sync::broadcast;
 
 use super::policy::{GiftWraps, Policy};
 use crate::clock::SharedClock;
+use crate::protocol::dialect::READERS_VERSION;
 use crate::protocol::{self, CatalogOffer, kinds, tags, text};
 use crate::store::StoreError;
-use crate::store::index::{CatalogRow, Cursor, Index, NewEvent, Quota, Stored};
+use crate::store::index::{
+    Alike, CatalogRow, Cursor, Index, NewEvent, Progress, Quota, Rebuilt, Stored, Verified,
+};
 
 /// New events a slow live subscription may fall behind before it loses some.
 const CHANGES_BUFFER: usize = 1_024;
@@ -283,8 +286,20 @@ impl Indexer {
     pub async fn rebuild_catalog(&self) -> Result<u64, StoreError> {
         let kinds = kinds::LISTINGS.to_vec();
         self.index
-            .rebuild_catalog(kinds, |event| rows_of(event, &protocol::read(event)))
+            .rebuild_catalog(kinds, READERS_VERSION, read_rows)
             .await
+    }
+
+    /// Reads the catalog again if another version of the readers made it. Returns
+    /// the number of rows; `None` when it was up to date.
+    ///
+    /// # Errors
+    /// When the database fails; the catalog is as before then.
+    pub async fn refresh_catalog(&self) -> Result<Option<u64>, StoreError> {
+        if self.index.readers_version().await? == READERS_VERSION {
+            return Ok(None);
+        }
+        self.rebuild_catalog().await.map(Some)
     }
 
     /// Returns the newest stored event that matches `filter`. `None` also when the index fails.
@@ -383,8 +398,8 @@ fn refusal(policy: &Policy, event: &Event, now: u64) -> Option<Reason> {
         return Some(Reason::Tags);
     }
     let is_listing = kinds::LISTINGS.contains(&kind);
-    // Brackets are plain text in the Markdown of a classified listing.
-    let is_json = is_listing && kind != kinds::CLASSIFIED;
+    // Brackets are plain text in Markdown.
+    let is_json = is_listing && !kinds::WITH_PROSE.contains(&kind);
     if is_json && text::json_depth(&event.content) > policy.max_content_depth {
         return Some(Reason::TooDeep);
     }
@@ -399,12 +414,41 @@ fn is_for_an_inbox(policy: &Policy, event: &Event) -> bool {
     }
 }
 
+/// Checks every event of `index`, removes what does not hold, and makes the rest of
+/// the index again; `report` is told how far it has come.
+///
+/// # Errors
+/// When the database fails; the index is as before then.
+pub async fn rebuild_index(
+    index: &Index,
+    report: impl Fn(Progress) + Send + 'static,
+) -> Result<Rebuilt, StoreError> {
+    index.rebuild(READERS_VERSION, read_rows, report).await
+}
+
+/// Compares `index` with what its events say; `report` is told how far it has come.
+///
+/// # Errors
+/// When the database fails. What is wrong with the index is no error.
+pub async fn verify_index(
+    index: &Index,
+    report: impl Fn(Progress) + Send + 'static,
+) -> Result<Verified, StoreError> {
+    index.verify(read_rows, report).await
+}
+
+/// Returns the catalog rows of `event`.
+fn read_rows(event: &Event) -> Vec<CatalogRow> {
+    rows_of(event, &protocol::read(event))
+}
+
 /// Returns the catalog rows of `offers`, all read from `event`.
 fn rows_of(event: &Event, offers: &[CatalogOffer]) -> Vec<CatalogRow> {
     offers
         .iter()
         .map(|offer| CatalogRow {
             coordinate: offer.coordinate.clone(),
+            is_projection: offer.is_projection,
             event_id: event.id.to_hex(),
             seller: event.pubkey.to_hex(),
             dialect: offer.dialect.to_string(),
@@ -414,6 +458,14 @@ fn rows_of(event: &Event, offers: &[CatalogOffer]) -> Vec<CatalogRow> {
             topics: offer.topics.clone(),
             price_msat: offer.price.msat.ok().map(|price| price.as_u64()),
             price_text: offer.price.text.clone(),
+            price_source: offer.price.source.to_owned(),
+            price_fiat: offer.price.fiat.clone(),
+            price_note: offer.price.note(),
+            schema_hash: offer.schema_hash.clone(),
+            schema_note: offer.schema_note.clone(),
+            schema_changed_at: None,
+            same_endpoint: Alike::default(),
+            same_interface: Alike::default(),
             endpoint: offer.endpoint.clone(),
             method: offer.method.clone(),
             rails: offer.rails.clone(),

@@ -7,10 +7,12 @@
 //! | [`reading`] | what do relays have that is not here yet? |
 //! | [`publisher`] | what does an own agent publish, and did it arrive? |
 //! | [`search`] | what is for sale? |
+//! | [`alike`] | which listings belong together? |
 //! | [`check`] | why does nobody see this listing? |
 //!
 //! Nothing here opens a connection or runs SQL: that is `relay` and `store::index`.
 
+pub mod alike;
 pub mod check;
 pub mod client_rules;
 pub mod indexer;
@@ -21,6 +23,7 @@ pub mod search;
 #[cfg(test)]
 mod tests;
 
+pub use alike::Alike;
 pub use check::{CheckReport, QuotedPrice};
 pub use indexer::{Admission, Indexer, Reason, SeenEvent};
 pub use policy::{GiftWraps, Policy};
@@ -86,6 +89,19 @@ impl Market {
     /// When the database fails.
     pub async fn find_listing(&self, coordinate: &str) -> Result<Vec<CatalogRow>, StoreError> {
         self.index.find_listing(coordinate, self.clock.now()).await
+    }
+
+    /// Returns the offers of other listings that share an endpoint or an interface
+    /// with `offers`, which are those of the listing at `coordinate`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_alike(
+        &self,
+        coordinate: &str,
+        offers: &[CatalogRow],
+    ) -> Result<Alike, StoreError> {
+        alike::find(&self.index, coordinate, offers, self.clock.now()).await
     }
 
     /// Reads the listing of `agent` back from every relay as a stranger and says

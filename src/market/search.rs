@@ -24,6 +24,8 @@ pub struct SearchQuery {
     pub rail: Option<String>,
     /// Known prices up to this only.
     pub max_price: Option<Msat>,
+    /// Offers of this interface (CEP-15) only, 64 hex digits.
+    pub schema_hash: Option<String>,
     /// Rows of a page; `None` is [`DEFAULT_LIMIT`].
     pub limit: Option<usize>,
     /// Rows to skip, from [`Page::next_offset`].
@@ -50,6 +52,7 @@ pub async fn search(index: &Index, query: SearchQuery, now: u64) -> Result<Page,
         text: query.text.chars().take(MAX_TEXT_CHARS).collect(),
         rail: query.rail.map(|rail| rail.to_ascii_lowercase()),
         max_price: query.max_price,
+        schema_hash: query.schema_hash.map(|hash| hash.to_ascii_lowercase()),
         // One more tells whether there is a next page.
         limit: limit + 1,
         offset,

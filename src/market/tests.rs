@@ -15,6 +15,8 @@ use crate::clock::ManualClock;
 use crate::protocol::dialect::{LIFETIME_SECS, ProjectionContext};
 use crate::protocol::{self, Listing, Offer, kinds};
 
+mod dialects;
+
 const NOW: u64 = 1_794_000_000;
 
 fn keys(number: u8) -> Keys {

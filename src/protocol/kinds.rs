@@ -18,8 +18,14 @@ pub const INBOX_RELAYS: u16 = 10_050;
 pub const MCP_SERVER: u16 = 11_316;
 /// ContextVM tools of a server.
 pub const MCP_TOOLS: u16 = 11_317;
+/// Product of a stall (NIP-15).
+pub const PRODUCT: u16 = 30_018;
 /// Classified listing (NIP-99).
 pub const CLASSIFIED: u16 = 30_402;
+/// DVMCP server announcement.
+pub const DVMCP_SERVER: u16 = 31_316;
+/// DVMCP tools of a server.
+pub const DVMCP_TOOLS: u16 = 31_317;
 /// Paid API service; the canonical record of a listing.
 pub const PAID_SERVICE: u16 = 31_402;
 /// Product review (QTS, Gamma).
@@ -28,11 +34,32 @@ pub const REVIEW: u16 = 31_555;
 pub const WALLET_INFO: u16 = 13_194;
 /// Handler information (NIP-89).
 pub const HANDLER: u16 = 31_990;
+/// Capability of an agent (NIP-A5).
+pub const AGENT_CAPABILITY: u16 = 38_400;
+/// Inference provider (Routstr RIP-02).
+pub const INFERENCE_PROVIDER: u16 = 38_421;
+/// Service of an agent (agent-discovery).
+pub const AGENT_SERVICE: u16 = 38_990;
 
 /// Kinds that hold listings; they count against the quota of their author.
-pub const LISTINGS: &[u16] = &[CLASSIFIED, PAID_SERVICE];
+pub const LISTINGS: &[u16] = &[
+    MCP_SERVER,
+    MCP_TOOLS,
+    PRODUCT,
+    CLASSIFIED,
+    DVMCP_SERVER,
+    DVMCP_TOOLS,
+    PAID_SERVICE,
+    HANDLER,
+    AGENT_CAPABILITY,
+    INFERENCE_PROVIDER,
+    AGENT_SERVICE,
+];
 
-/// Kinds a node asks relays for and keeps.
+/// Listings whose content is text for people; brackets in it mean nothing.
+pub const WITH_PROSE: &[u16] = &[CLASSIFIED, AGENT_CAPABILITY, AGENT_SERVICE];
+
+/// Kinds a node asks relays for and keeps: all of [`LISTINGS`], and what is said about sellers and listings.
 pub const SUBSCRIBED: &[u16] = &[
     PROFILE,
     DELETION,
@@ -42,8 +69,29 @@ pub const SUBSCRIBED: &[u16] = &[
     INBOX_RELAYS,
     MCP_SERVER,
     MCP_TOOLS,
+    PRODUCT,
     CLASSIFIED,
+    DVMCP_SERVER,
+    DVMCP_TOOLS,
     PAID_SERVICE,
     REVIEW,
     HANDLER,
+    AGENT_CAPABILITY,
+    INFERENCE_PROVIDER,
+    AGENT_SERVICE,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listing_is_asked_for() {
+        for kind in LISTINGS {
+            assert!(SUBSCRIBED.contains(kind), "{kind}");
+        }
+        for kind in WITH_PROSE {
+            assert!(LISTINGS.contains(kind), "{kind}");
+        }
+    }
+}

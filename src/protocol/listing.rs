@@ -76,6 +76,8 @@ pub(crate) fn join_endpoint(base: &str, path: &str) -> String {
 pub struct CatalogOffer {
     /// `kind:pubkey:d` of the listing; for a projection, of its original.
     pub coordinate: String,
+    /// Whether another event says the same with more authority, and hides this one while it is here.
+    pub is_projection: bool,
     /// The kind it was read from.
     pub dialect: u16,
     /// The listing's name.
@@ -88,11 +90,15 @@ pub struct CatalogOffer {
     pub topics: Vec<String>,
     /// Price of one call.
     pub price: ListedPrice,
-    /// Where to call it.
+    /// Identity of its interface ([`super::schema`]). `None` when it describes none.
+    pub schema_hash: Option<String>,
+    /// What is wrong with what it claims about its interface.
+    pub schema_note: Option<String>,
+    /// Where to call it. `None` when it is ordered by message.
     pub endpoint: Option<String>,
-    /// HTTP method, upper case.
+    /// HTTP method, upper case; empty without an endpoint.
     pub method: String,
-    /// How it can be paid: `l402`, `nut24`.
+    /// How it can be paid: `l402`, `nut24` in the call; `lightning`, `cashu` elsewhere.
     pub rails: Vec<String>,
     /// Mints whose ecash is taken.
     pub mints: Vec<String>,

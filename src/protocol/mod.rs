@@ -15,6 +15,7 @@ pub mod listing;
 pub mod net;
 pub mod price;
 pub mod profile;
+pub mod schema;
 pub mod tags;
 pub mod text;
 

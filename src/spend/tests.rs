@@ -67,6 +67,7 @@ fn row(coordinate: &str, price_sat: u64) -> CatalogRow {
         published_at: NOW,
         expires_at: None,
         relays: Vec::new(),
+        ..CatalogRow::default()
     }
 }
 

@@ -15,13 +15,16 @@ use feria::protocol::{Listing, Offer, kinds};
 use feria::relay::{RelayOptions, Relays};
 use feria::store::index::{CatalogRow, Index};
 use feria_paywall::amount::Msat;
-use nostr::event::Event;
+use nostr::event::{Event, EventBuilder, FinalizeEvent, Kind, Tag};
 use nostr::key::{Keys, PublicKey, SecretKey};
+use nostr::types::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
 const NOW: u64 = 1_800_000_000;
+/// The kinds that a listing of our own is published as.
+const OWN_LISTINGS: &[u16] = &[kinds::PAID_SERVICE, kinds::CLASSIFIED];
 /// No test waits so long unless it fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -108,7 +111,6 @@ impl Node {
     }
 }
 
-/// Waits until an event of `kind` is stored.
 /// Waits until an event of each of `kinds` has arrived, in whatever order.
 async fn until(changes: &mut broadcast::Receiver<Arc<Event>>, kinds: &[u16]) {
     let mut missing = kinds.to_vec();
@@ -163,7 +165,7 @@ async fn a_listing_is_published_found_checked_repriced_and_retired() {
     assert!(report.is_published(), "{report:?}");
     let published: Vec<u16> = report.events.iter().map(|event| event.kind).collect();
     assert_eq!(published, [0, 10_002, 10_050, 10_019, 31_402, 30_402]);
-    until(&mut arrived, kinds::LISTINGS).await;
+    until(&mut arrived, OWN_LISTINGS).await;
 
     let [found] = buyer.search("translation").await.try_into().unwrap();
     assert_eq!(found.price_msat, Some(21_000));
@@ -182,7 +184,7 @@ async fn a_listing_is_published_found_checked_repriced_and_retired() {
     // The same second: the new price must win all the same.
     agent.listing.offers[0].price = Msat::new(5_000);
     seller.market.publisher.publish(&agent).await;
-    until(&mut arrived, kinds::LISTINGS).await;
+    until(&mut arrived, OWN_LISTINGS).await;
     let [found] = buyer.search("translation").await.try_into().unwrap();
     assert_eq!(found.price_msat, Some(5_000));
 
@@ -194,9 +196,47 @@ async fn a_listing_is_published_found_checked_repriced_and_retired() {
     }
 
     seller.market.publisher.publish(&agent).await;
-    until(&mut arrived, kinds::LISTINGS).await;
+    until(&mut arrived, OWN_LISTINGS).await;
     assert_eq!(buyer.search("translation").await.len(), 1);
     for node in [relay, seller, buyer] {
+        assert!(node.lifecycle.shut_down(PATIENCE).await);
+    }
+}
+
+#[tokio::test]
+async fn listings_of_every_dialect_are_asked_of_a_relay() {
+    let (relay, buyer) = (Node::start(), Node::start());
+    let url = relay.serve().await;
+    let keys = Keys::new(SecretKey::from_slice(&[9; 32]).unwrap());
+    let content = r#"{"name":"wonder","serverInfo":{"name":"wonder"},"tools":[{"name":"wonder"}]}"#;
+    let mut arrived = buyer.follow(&url);
+
+    for kind in kinds::LISTINGS {
+        let tags = [
+            ["d", "x"],
+            ["title", "wonder"],
+            ["name", "wonder"],
+            ["url", "https://a.example"],
+            ["u", "https://a.example"],
+            ["pmi", "l402"],
+            ["k", "5050"],
+            ["s", "x"],
+        ];
+        let event = EventBuilder::new(Kind::from_u16(*kind), content)
+            .tags(tags.map(|tag| Tag::parse(tag).unwrap()))
+            .custom_created_at(Timestamp::from_secs(NOW))
+            .finalize(&keys)
+            .unwrap();
+        assert!(relay.market.indexer.admit(event, None).await.accepted);
+    }
+
+    until(&mut arrived, kinds::LISTINGS).await;
+    let rows = buyer.search("wonder").await;
+    for kind in kinds::LISTINGS {
+        let row = rows.iter().find(|row| row.dialect == kind.to_string());
+        assert_eq!(row.unwrap().relays, std::slice::from_ref(&url), "{kind}");
+    }
+    for node in [relay, buyer] {
         assert!(node.lifecycle.shut_down(PATIENCE).await);
     }
 }

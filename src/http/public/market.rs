@@ -59,6 +59,7 @@ impl MarketQuery {
             text: self.q.clone(),
             rail: (!self.rail.is_empty()).then(|| self.rail.clone()),
             max_price: self.max.parse().ok().map(|sat| Sat::new(sat).to_msat()),
+            schema_hash: None,
             limit: Some(PAGE_ROWS),
             offset: self.offset.parse().unwrap_or(0),
         }

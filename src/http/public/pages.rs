@@ -15,6 +15,9 @@ use super::market::{self, MarketQuery};
 use crate::config::AgentConfig;
 use crate::http::view::{self, ListingView, RailMark};
 use crate::http::{MessagePage, Node, Problem, assets};
+use crate::market::Alike;
+use crate::store::StoreError;
+use crate::store::index::CatalogRow;
 
 #[derive(Template)]
 #[template(path = "listing.html")]
@@ -25,6 +28,8 @@ struct ListingPage {
     coordinate: String,
     naddr: String,
     offers: Vec<ListingView>,
+    same_endpoint: Vec<ListingView>,
+    same_interface: Vec<ListingView>,
 }
 
 #[derive(Template)]
@@ -59,12 +64,14 @@ pub(super) async fn listing(
 ) -> Response {
     let now = node.clock.now();
     let coordinate = coordinate_of(&address);
-    let rows = match node.market.find_listing(&coordinate).await {
-        Ok(rows) => rows,
+    let (rows, alike) = match find(&node, &coordinate).await {
+        Ok(found) => found,
         Err(error) => return Problem::internal(&error).into_response(),
     };
     let network = node.config.network.as_str();
-    let Some(first) = rows.first() else {
+    // Of a server and its tools, the server has the listing's name.
+    let is_itself = |row: &&CatalogRow| coordinate.starts_with(&format!("{}:", row.dialect));
+    let Some(first) = rows.iter().find(is_itself).or(rows.first()) else {
         return assets::page_with_status(
             StatusCode::NOT_FOUND,
             &MessagePage {
@@ -82,11 +89,22 @@ pub(super) async fn listing(
         summary: first.summary.clone(),
         naddr: naddr_of(&coordinate),
         coordinate,
-        offers: rows
-            .into_iter()
-            .map(|row| ListingView::new(row, now))
-            .collect(),
+        offers: views(rows, now),
+        same_endpoint: views(alike.same_endpoint, now),
+        same_interface: views(alike.same_interface, now),
     })
+}
+
+async fn find(node: &Node, coordinate: &str) -> Result<(Vec<CatalogRow>, Alike), StoreError> {
+    let rows = node.market.find_listing(coordinate).await?;
+    let alike = node.market.list_alike(coordinate, &rows).await?;
+    Ok((rows, alike))
+}
+
+fn views(rows: Vec<CatalogRow>, now: u64) -> Vec<ListingView> {
+    rows.into_iter()
+        .map(|row| ListingView::new(row, now))
+        .collect()
 }
 
 /// Returns the coordinate that `address` means; unchanged when it is no `naddr`.

@@ -13,11 +13,10 @@ use nostr::event::{Event, Kind};
 use nostr::filter::Filter;
 use nostr::key::PublicKey;
 
-/// Kinds of a market that a stranger may publish here. 13194 is what a wallet that is
-/// met here (NIP-47) says of itself; its questions and answers are ephemeral.
-const MARKET_KINDS: [u16; 13] = [
-    0, 5, 1_111, 10_002, 10_019, 10_050, 11_316, 11_317, 13_194, 30_402, 31_402, 31_555, 31_990,
-];
+use crate::protocol::kinds;
+
+/// Kinds of a market that a stranger may publish here: what a node asks other relays for.
+const MARKET_KINDS: &[u16] = kinds::SUBSCRIBED;
 /// Sealed messages (NIP-17) and their two relatives: only the addressee reads them.
 const PRIVATE_KINDS: [u16; 3] = [4, 1_059, 21_059];
 /// The gift wrap of NIP-59.
@@ -118,7 +117,11 @@ impl RelayPolicy {
         if event.kind == Kind::Authentication {
             return Some("invalid: an AUTH event belongs into an AUTH message");
         }
-        let is_welcome = event.kind.is_ephemeral() || MARKET_KINDS.contains(&event.kind.as_u16());
+        let kind = event.kind.as_u16();
+        // What a wallet that is met here (NIP-47) says of itself; its questions and
+        // answers are ephemeral.
+        let is_wallet = kind == kinds::WALLET_INFO;
+        let is_welcome = event.kind.is_ephemeral() || is_wallet || MARKET_KINDS.contains(&kind);
         (!is_welcome).then_some("blocked: this relay takes marketplace events only")
     }
 }

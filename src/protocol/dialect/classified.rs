@@ -15,8 +15,8 @@
 use nostr::event::{Event, EventBuilder};
 
 use super::{
-    MAX_MINTS, MAX_NAME_CHARS, MAX_SUMMARY_CHARS, ProjectionContext, clean_topics, coordinate,
-    method_of, rails_of, topics_of,
+    MAX_NAME_CHARS, MAX_SUMMARY_CHARS, ProjectionContext, coordinate, dearest, is_withdrawn,
+    method_of, offer_of, rails_of, topics_of,
 };
 use crate::protocol::kinds::{CLASSIFIED, PAID_SERVICE};
 use crate::protocol::listing::{CatalogOffer, Listing, Offer};
@@ -113,44 +113,41 @@ fn pitch(title: &str, summary: &str, offer: &Offer, url: &str, rails: &str) -> S
 
 /// Reads the offer of a kind 30402.
 pub(super) fn read(event: &Event) -> Vec<CatalogOffer> {
-    let is_for_sale = !matches!(tags::first(event, "status"), Some("sold" | "inactive"))
-        && tags::first(event, "visibility") != Some("hidden");
+    let is_for_sale = !is_withdrawn(event) && tags::first(event, "visibility") != Some("hidden");
     let Some(title) = tags::first(event, "title").filter(|_| is_for_sale) else {
         return Vec::new();
     };
+    let offer = offer_of(event);
     let d_tag = tags::first(event, "d").unwrap_or_default();
     let summary = tags::first(event, "summary").unwrap_or(&event.content);
-    let topics = clean_topics(tags::values(event, "t"));
     let named_rails = spec(event, "rails").unwrap_or_default();
     let rails = if named_rails.is_empty() {
-        rails_of(topics.iter().map(String::as_str))
+        rails_of(offer.topics.iter().map(String::as_str))
     } else {
         rails_of(named_rails.split(','))
     };
     let published_at = tags::first(event, "published_at")
         .and_then(|text| text.parse().ok())
         .unwrap_or(u64::MAX)
-        .min(event.created_at.as_secs());
+        .min(offer.published_at);
+    let endpoint = tags::values(event, "r").find_map(text::http_url);
+    let method = match endpoint {
+        Some(_) => method_of(spec(event, "method")),
+        None => String::new(),
+    };
+    let original = original(event);
     vec![CatalogOffer {
-        coordinate: original(event).unwrap_or_else(|| coordinate(CLASSIFIED, &event.pubkey, d_tag)),
-        dialect: CLASSIFIED,
+        is_projection: original.is_some(),
+        coordinate: original.unwrap_or(offer.coordinate),
         name: text::clean(title, MAX_NAME_CHARS),
         summary: text::clean(summary, MAX_SUMMARY_CHARS),
         capability: text::clean(d_tag, MAX_NAME_CHARS),
-        topics,
-        price: price_of(event),
-        endpoint: tags::values(event, "r")
-            .find_map(text::http_url)
-            .map(String::from),
-        method: method_of(spec(event, "method")),
+        price: dearest(tags::all(event, "price").map(price_of)),
+        endpoint: endpoint.map(String::from),
+        method,
         rails,
-        mints: tags::values(event, "mint")
-            .filter_map(text::http_url)
-            .map(|url| String::from(url).trim_end_matches('/').to_owned())
-            .take(MAX_MINTS)
-            .collect(),
         published_at,
-        expires_at: tags::expiration(event),
+        ..offer
     }]
 }
 
@@ -163,12 +160,12 @@ fn original(event: &Event) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn price_of(event: &Event) -> ListedPrice {
-    let Some(values) = tags::all(event, "price").next() else {
-        return ListedPrice::missing();
-    };
+/// Reads `amount, currency, frequency`.
+fn price_of(values: &[String]) -> ListedPrice {
     let word = |at: usize| values.get(at).map_or("", String::as_str);
     parse_price(word(0), word(1))
+        .per(word(2))
+        .said_in("price tag")
 }
 
 fn spec<'a>(event: &'a Event, name: &'a str) -> Option<&'a str> {

@@ -7,28 +7,26 @@
 //!
 //! <https://github.com/nostr-protocol/nips/pull/2291>
 
-use feria_paywall::amount::Msat;
 use nostr::event::{Event, EventBuilder};
 use serde_json::{Value, json};
 
+use super::interface::{Interface, claimed_tools, identify};
 use super::{
-    MAX_MINTS, MAX_NAME_CHARS, MAX_OFFERS, MAX_SUMMARY_CHARS, ProjectionContext, clean_topics,
-    coordinate, method_of, rails_of, topics_of,
+    MAX_CONTENT_BYTES, MAX_CONTENT_DEPTH, MAX_NAME_CHARS, MAX_OFFERS, MAX_SUMMARY_CHARS,
+    ProjectionContext, dearest, is_withdrawn, method_of, offer_of, rails_of, topics_of,
 };
 use crate::protocol::kinds::PAID_SERVICE;
 use crate::protocol::listing::{CatalogOffer, Listing, join_endpoint};
-use crate::protocol::price::{ListedPrice, parse_price};
+use crate::protocol::price::{ListedPrice, PriceFault, parse_price, parse_price_in_cents};
 use crate::protocol::tags::{self, tag};
 use crate::protocol::text;
 
 /// The namespace of the rail labels.
 const RAIL_LABEL: &str = "market.rail";
-/// Content beyond this is not parsed.
-const MAX_CONTENT_BYTES: usize = 64 * 1_024;
-/// Content nested deeper is not parsed.
-const MAX_CONTENT_DEPTH: usize = 20;
 /// `url` tags that are looked at.
 const MAX_URLS: usize = 10;
+/// Tools of other names whose interface is looked for; each costs a hash per capability.
+const MAX_ALIASES: usize = 4;
 
 /// Builds the canonical event of `listing`.
 pub(super) fn build(listing: &Listing, context: &ProjectionContext) -> EventBuilder {
@@ -113,6 +111,8 @@ struct Capability {
     description: String,
     path: String,
     method: String,
+    input_schema: Option<Value>,
+    output_schema: Option<Value>,
 }
 
 /// Reads the offers of a kind 31402.
@@ -121,41 +121,29 @@ pub(super) fn read(event: &Event) -> Vec<CatalogOffer> {
         .take(MAX_URLS)
         .find_map(text::http_url)
         .map(String::from);
-    let is_ours = base.is_some() && tags::first(event, "pmi").is_some();
-    let is_for_sale = !matches!(
-        tags::first(event, "status"),
-        Some("sold" | "inactive" | "unreachable")
-    );
-    if !is_ours || !is_for_sale {
+    let is_ours = tags::first(event, "pmi").is_some();
+    let Some(base) = base.filter(|_| is_ours && !is_withdrawn(event)) else {
         return Vec::new();
-    }
-    let base = base.unwrap_or_default();
+    };
     let d_tag = tags::first(event, "d").unwrap_or_default();
-    let name = text::clean(tags::first(event, "name").unwrap_or(d_tag), MAX_NAME_CHARS);
     let summary = tags::first(event, "summary")
         .or_else(|| tags::first(event, "about"))
         .unwrap_or_default();
-    let summary = text::clean(summary, MAX_SUMMARY_CHARS);
     let capabilities = capabilities(&event.content);
     let shared = CatalogOffer {
-        coordinate: coordinate(PAID_SERVICE, &event.pubkey, d_tag),
-        dialect: PAID_SERVICE,
-        name,
-        summary,
-        capability: String::new(),
-        topics: clean_topics(tags::values(event, "t")),
-        price: ListedPrice::missing(),
+        name: text::clean(tags::first(event, "name").unwrap_or(d_tag), MAX_NAME_CHARS),
+        summary: text::clean(summary, MAX_SUMMARY_CHARS),
         endpoint: Some(base.clone()),
         method: method_of(None),
         rails: rails_of(tags::values(event, "pmi")),
-        mints: tags::values(event, "mint")
-            .filter_map(text::http_url)
-            .map(|url| String::from(url).trim_end_matches('/').to_owned())
-            .take(MAX_MINTS)
-            .collect(),
-        published_at: event.created_at.as_secs(),
-        expires_at: tags::expiration(event),
+        ..offer_of(event)
     };
+    // The tool of an `i` tag may have another name than the capability that it describes.
+    let is_alias = |tool: &&str| capabilities.iter().all(|known| known.name != *tool);
+    let aliases: Vec<&str> = claimed_tools(event)
+        .filter(is_alias)
+        .take(MAX_ALIASES)
+        .collect();
     capability_names(event, &capabilities)
         .into_iter()
         .map(|name| {
@@ -167,6 +155,15 @@ pub(super) fn read(event: &Event) -> Vec<CatalogOffer> {
             };
             if let Some(described) = described {
                 describe(&mut offer, described, &base);
+                if let Some(input) = &described.input_schema {
+                    let interface = Interface {
+                        name: &described.name,
+                        input,
+                        output: described.output_schema.as_ref(),
+                        claim: None,
+                    };
+                    identify(&mut offer, event, &interface, &aliases);
+                }
             }
             offer
         })
@@ -209,26 +206,34 @@ fn capability_names(event: &Event, capabilities: &[Capability]) -> Vec<String> {
 /// Returns the price of `capability`: of `price` and the exact `msat`, unless they disagree, then the dearer.
 fn price_of(event: &Event, capability: &str) -> ListedPrice {
     let of = |name| {
-        tags::all(event, name).find(|values| values.first().is_some_and(|word| word == capability))
+        tags::all(event, name)
+            .filter(|values| values.first().is_some_and(|word| word == capability))
     };
-    let rounded = of("price").map(|values| {
-        let word = |at: usize| values.get(at).map_or("", String::as_str);
-        parse_price(word(1), word(2))
-    });
-    let exact = of("msat").map(|values| parse_price(values.get(1).map_or("", |v| v), "msat"));
-    match (rounded, exact) {
-        (Some(rounded), Some(exact)) => match (rounded.msat, exact.msat) {
-            (Ok(whole), Ok(fine)) if fine < whole && !is_rounding_of(whole, fine) => rounded,
-            (_, Ok(_)) => exact,
-            _ => rounded,
-        },
-        (Some(price), None) | (None, Some(price)) => price,
-        (None, None) => ListedPrice::missing(),
+    let word = |values: &[String], at: usize| values.get(at).cloned().unwrap_or_default();
+    let rounded = dearest(of("price").map(|values| {
+        parse_price_in_cents(&word(values, 1), &word(values, 2)).said_in("price tag")
+    }));
+    let exact =
+        dearest(of("msat").map(|values| parse_price(&word(values, 1), "msat").said_in("msat tag")));
+    let price = match (rounded.msat, exact.msat) {
+        (Ok(whole), Ok(fine)) if fine.ceil_sat().to_msat() == whole => exact,
+        (Ok(whole), Ok(fine)) if fine < whole => {
+            rounded.doubted(&format!("its msat tag says {}", exact.text))
+        }
+        (Err(PriceFault::Missing), _) => exact,
+        (_, Ok(_)) => exact.doubted(&format!("its price tag says {}", rounded.text)),
+        (Ok(_), Err(fault)) if fault != PriceFault::Missing => {
+            rounded.doubted(&format!("its msat tag says {}", exact.text))
+        }
+        _ => rounded,
+    };
+    let unit = of("unit").next();
+    let quantity = unit.map(|values| word(values, 2)).unwrap_or_default();
+    match unit.map(|values| word(values, 1)) {
+        Some(unit) if matches!(quantity.as_str(), "" | "1") => price.per(&unit),
+        Some(unit) => price.per(&format!("{quantity} {unit}")),
+        None => price,
     }
-}
-
-fn is_rounding_of(whole: Msat, fine: Msat) -> bool {
-    fine.ceil_sat().to_msat() == whole
 }
 
 fn capabilities(content: &str) -> Vec<Capability> {
@@ -245,6 +250,7 @@ fn capabilities(content: &str) -> Vec<Capability> {
             .unwrap_or_default()
             .to_owned()
     };
+    let schema = |value: &Value, key: &str| value.get(key).filter(|it| it.is_object()).cloned();
     list.iter()
         .take(MAX_OFFERS)
         .map(|value| Capability {
@@ -252,6 +258,8 @@ fn capabilities(content: &str) -> Vec<Capability> {
             description: text::clean(&word(value, "description"), MAX_SUMMARY_CHARS),
             path: word(value, "endpoint"),
             method: method_of(value.get("method").and_then(Value::as_str)),
+            input_schema: schema(value, "schema"),
+            output_schema: schema(value, "outputSchema"),
         })
         .filter(|capability| !capability.name.is_empty())
         .collect()

@@ -11,6 +11,8 @@ use super::*;
 use crate::protocol::listing::Offer;
 use crate::protocol::price::PriceFault;
 
+mod examples;
+
 const NOW: u64 = 1_794_000_000;
 
 fn keys() -> Keys {
@@ -133,7 +135,7 @@ fn classifieds_of_others_are_read() {
         ["t","electronics"],["image","https://url.to.img","256x256"],["summary","More"],["location","NYC"],["price","100","USD"],
         ["e","b3e3","wss://relay.example.com"],["a","30023:a695:ipsum","wss://relay.nostr.org"]]}"#,
         &[
-            "30402:me:lorem-ipsum | Lorem Ipsum | lorem-ipsum | electronics | (the price is not in bitcoin) | GET  ",
+            "30402:me:lorem-ipsum | Lorem Ipsum | lorem-ipsum | electronics | (the price is not in bitcoin) |   ",
         ],
     );
     let sold = r#"{"kind":30402,"content":"","tags":[["d","x"],["title","T"],["status","sold"]]}"#;
@@ -339,19 +341,48 @@ fn a_price_in_dollars_keeps_its_words() {
     assert_eq!(offer.price.text, "250 usd");
 }
 
+/// Text that is no JSON, JSON of any shape, and JSON of the members that readers look at.
+fn any_content() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,8}".prop_map(Value::from),
+        Just(Value::from("https://a.example/x")),
+    ];
+    let member = "(name|title|about|description|capabilities|tools|inputSchema|outputSchema|schema\
+                  |_meta|annotations|endpoint|method|price|currency|amount|quantity|serverInfo\
+                  |properties|\\$ref|io\\.contextvm/common-schema|schemaHash|.{0,4})";
+    let json = leaf.prop_recursive(6, 48, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::vec((member, inner), 0..6)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    });
+    prop_oneof![
+        1 => ".{0,64}",
+        4 => json.prop_map(|value| value.to_string()),
+    ]
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn no_event_panics_a_reader(
-        kind in prop::sample::select(vec![0_u16, 5, 10_002, 10_019, 10_050, 30_402, 31_402, 31_990]),
+        kind in prop::sample::select([kinds::SUBSCRIBED, kinds::LISTINGS].concat()),
         tags in prop::collection::vec(
             (
-                "(d|name|title|url|pmi|price|msat|t|a|e|r|spec|mint|status|expiration|pubkey|relay|.*)",
-                prop::collection::vec("(https://a.example|21|sat|31402:aa:b|l402|.{0,12})", 0..5),
+                "(d|name|title|url|u|pmi|price|msat|unit|cap|t|a|c|e|i|k|ln|r|s|spec|mint|status|expiration|pubkey|relay|.*)",
+                prop::collection::vec(
+                    "(https://a.example|21|1-9|sat|usd|month|31402:aa:b|l402|5100|tool:x|io.contextvm/common-schema|.{0,12})",
+                    0..5,
+                ),
             ),
             0..24,
         ),
-        content in r#"(.{0,64}|\{"capabilities":\[.{0,32}\]\}|\{"capabilities":\[\{"name":"[a-z]","endpoint":".{0,8}"\}\]\})"#,
+        content in any_content(),
     ) {
         use crate::protocol::{deletion, profile};
 
@@ -360,7 +391,18 @@ proptest! {
             .custom_created_at(Timestamp::from_secs(NOW))
             .finalize(&keys())
             .unwrap();
-        prop_assert!(read(&event).len() <= MAX_OFFERS);
+        let offers = read(&event);
+        prop_assert!(offers.len() <= MAX_OFFERS);
+        for offer in offers {
+            prop_assert!(text::is_visible(&offer.coordinate), "{:?}", offer);
+            prop_assert!(text::is_visible(&offer.name) && offer.name.chars().count() <= MAX_NAME_CHARS);
+            prop_assert!(text::is_visible(&offer.capability));
+            prop_assert!(text::is_visible(&offer.price.text));
+            prop_assert!(text::is_visible(&offer.price.note().unwrap_or_default()));
+            prop_assert!(text::is_visible(&offer.price.fiat.unwrap_or_default()));
+            prop_assert!(text::is_visible(&offer.schema_note.unwrap_or_default()));
+            prop_assert!(offer.schema_hash.is_none_or(|hash| hash.len() == 64));
+        }
         drop((
             deletion::read(&event),
             profile::read_profile(&event),

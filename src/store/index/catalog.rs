@@ -1,16 +1,15 @@
-//! The catalog: rows of offers beside the raw events, and the search over them.
+//! The search over the catalog; `offers` writes it.
 //!
 //! A text match ranks only its newest [`MAX_RANKED`] rows: bm25 scores every row
 //! it is given, which takes more than a second for a common word in a million.
 
 use feria_paywall::amount::Msat;
-use nostr::event::Event;
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, Transaction, params, params_from_iter};
+use rusqlite::{Connection, Row, params, params_from_iter};
 use url::Url;
 
 use super::rows::{CatalogRow, Search};
-use super::{query, sql_time};
+use super::{alike, sql_time};
 use crate::store::StoreError;
 
 /// How many of the newest matches of a text are ranked.
@@ -26,106 +25,13 @@ const MAX_PREFIXES: usize = 32;
 /// Rows returned by look-ups that take no limit.
 const MAX_ROWS: u32 = 500;
 
-/// Live, and not a projection whose original is here too.
-const IS_SHOWN: &str = "(o.expires_at IS NULL OR o.expires_at > :now)
+/// Live, and not a projection whose original is here too. An event may hold both:
+/// it does not hide itself.
+pub(super) const IS_SHOWN: &str = "(o.expires_at IS NULL OR o.expires_at > :now)
     AND (o.is_canonical OR NOT EXISTS (
         SELECT 1 FROM offers c WHERE c.coordinate = o.coordinate AND c.is_canonical = 1
+        AND c.event_rid <> o.event_rid
         AND (c.expires_at IS NULL OR c.expires_at > :now)))";
-
-/// Stores the rows of the event stored as `rid`.
-pub(super) fn insert_rows(
-    transaction: &Transaction<'_>,
-    rid: i64,
-    event: &Event,
-    rows: &[CatalogRow],
-) -> Result<(), StoreError> {
-    let own_prefix = format!("{}:", event.kind.as_u16());
-    for row in rows {
-        let rails = format!(" {} ", row.rails.join(" "));
-        let oid = transaction
-            .prepare_cached(
-                "INSERT INTO offers (event_rid, coordinate, is_canonical, created_at, price_msat,
-                                     expires_at, rails, endpoint)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .insert(params![
-                rid,
-                row.coordinate,
-                row.coordinate.starts_with(&own_prefix),
-                sql_time(event.created_at.as_secs()),
-                row.price_msat.map(|price| Msat::new(price).as_i64()),
-                row.expires_at.map(sql_time),
-                rails,
-                row.endpoint.as_deref().and_then(endpoint_key),
-            ])?;
-        let json = serde_json::to_string(row).map_err(|error| StoreError::Corrupt {
-            table: "offer_rows",
-            column: "json",
-            reason: error.to_string(),
-        })?;
-        transaction
-            .prepare_cached("INSERT INTO offer_rows (oid, json) VALUES (?1, ?2)")?
-            .execute(params![oid, json])?;
-        transaction
-            .prepare_cached(
-                "INSERT INTO offers_fts (rowid, name, summary, capability, topics)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![
-                oid,
-                row.name,
-                row.summary,
-                row.capability,
-                row.topics.join(" ")
-            ])?;
-    }
-    Ok(())
-}
-
-/// Removes the rows of the event stored as `rid`.
-pub(super) fn remove_rows(transaction: &Transaction<'_>, rid: i64) -> Result<(), StoreError> {
-    let oids = transaction
-        .prepare_cached("SELECT oid FROM offers WHERE event_rid = ?1")?
-        .query_map([rid], |row| row.get(0))?
-        .collect::<Result<Vec<i64>, _>>()?;
-    for oid in oids {
-        for statement in [
-            "DELETE FROM offers_fts WHERE rowid = ?1",
-            "DELETE FROM offer_rows WHERE oid = ?1",
-            "DELETE FROM offers WHERE oid = ?1",
-        ] {
-            transaction.prepare_cached(statement)?.execute([oid])?;
-        }
-    }
-    Ok(())
-}
-
-/// Drops all rows and reads them again from the events of `kinds`.
-pub(super) fn rebuild(
-    transaction: &Transaction<'_>,
-    kinds: &[u16],
-    project: &dyn Fn(&Event) -> Vec<CatalogRow>,
-) -> Result<u64, StoreError> {
-    transaction.execute_batch(
-        "INSERT INTO offers_fts (offers_fts) VALUES ('delete-all');
-         DELETE FROM offer_rows; DELETE FROM offers;",
-    )?;
-    let mut inserted = 0;
-    for kind in kinds {
-        let rids = transaction
-            .prepare_cached("SELECT rid FROM events WHERE kind = ?1 ORDER BY rid")?
-            .query_map([kind], |row| row.get(0))?
-            .collect::<Result<Vec<i64>, _>>()?;
-        for rid in rids {
-            if let Some(event) = query::read_event(transaction, rid)? {
-                let rows = project(&event);
-                insert_rows(transaction, rid, &event, &rows)?;
-                inserted += rows.len() as u64;
-            }
-        }
-    }
-    Ok(inserted)
-}
 
 /// Returns the rows that match `search`.
 pub(super) fn search(
@@ -151,10 +57,16 @@ pub(super) fn search(
     } else {
         "o.created_at DESC, o.oid DESC"
     };
+    // In its own words, so that the index of the interface can drive the statement.
+    let interface = match search.schema_hash {
+        Some(_) => "o.schema_hash = :schema_hash",
+        None => ":schema_hash IS NULL",
+    };
     let sql = format!(
         "SELECT o.oid, o.event_rid FROM {source} WHERE {IS_SHOWN}
          AND (:rail IS NULL OR instr(o.rails, :rail) > 0)
          AND (:max_price IS NULL OR o.price_msat <= :max_price)
+         AND {interface}
          ORDER BY {order} LIMIT :limit OFFSET :offset"
     );
     let rail = search
@@ -163,11 +75,12 @@ pub(super) fn search(
         .map(|rail| format!(" {} ", rail.trim()));
     let max_price = search.max_price.map(Msat::as_i64);
     let (limit, offset) = (sql_count(search.limit), sql_count(search.offset));
-    let now = sql_time(now);
+    let at = sql_time(now);
     let mut parameters: Vec<(&str, &dyn rusqlite::ToSql)> = vec![
-        (":now", &now),
+        (":now", &at),
         (":rail", &rail),
         (":max_price", &max_price),
+        (":schema_hash", &search.schema_hash),
         (":limit", &limit),
         (":offset", &offset),
     ];
@@ -179,7 +92,7 @@ pub(super) fn search(
         .prepare_cached(&sql)?
         .query_map(parameters.as_slice(), place)?
         .collect::<Result<Vec<_>, _>>()?;
-    read_rows(connection, found)
+    read_rows(connection, found, now)
 }
 
 /// Returns the events whose offers match `text`, the newest [`MAX_RANKED`] of them.
@@ -230,7 +143,7 @@ pub(super) fn list_offers_at(
         .take_while(|(_, endpoint)| endpoint.len() == longest)
         .map(|(place, _)| place)
         .collect();
-    read_rows(connection, places)
+    read_rows(connection, places, now)
 }
 
 /// Returns the rows of the listing at `coordinate`.
@@ -250,7 +163,7 @@ pub(super) fn find_listing(
             place,
         )?
         .collect::<Result<Vec<_>, _>>()?;
-    read_rows(connection, found)
+    read_rows(connection, found, now)
 }
 
 /// Counts the live listings.
@@ -263,13 +176,16 @@ pub(super) fn count_listings(connection: &Connection, now: u64) -> Result<u64, S
         .query_row([sql_time(now)], |row| row.get(0))?)
 }
 
-fn place(row: &Row<'_>) -> rusqlite::Result<(i64, i64)> {
+/// Returns where a row is: its `oid`, and the `rid` of its event.
+pub(super) fn place(row: &Row<'_>) -> rusqlite::Result<(i64, i64)> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
-fn read_rows(
+/// Returns the rows at `places`, with what is known about them beside their events.
+pub(super) fn read_rows(
     connection: &Connection,
     places: Vec<(i64, i64)>,
+    now: u64,
 ) -> Result<Vec<CatalogRow>, StoreError> {
     let mut rows = connection.prepare_cached("SELECT json FROM offer_rows WHERE oid = ?1")?;
     let mut relays =
@@ -279,17 +195,22 @@ fn read_rows(
         .map(|(oid, rid)| {
             let json: String = rows.query_row([oid], |row| row.get(0))?;
             let mut row: CatalogRow =
-                serde_json::from_str(&json).map_err(|error| StoreError::Corrupt {
-                    table: "offer_rows",
-                    column: "json",
-                    reason: error.to_string(),
-                })?;
+                serde_json::from_str(&json).map_err(|error| corrupt_row(&error))?;
             row.relays = relays
                 .query_map([rid], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
+            alike::fill_in(connection, &mut row, now)?;
             Ok(row)
         })
         .collect()
+}
+
+pub(super) fn corrupt_row(error: &serde_json::Error) -> StoreError {
+    StoreError::Corrupt {
+        table: "offer_rows",
+        column: "json",
+        reason: error.to_string(),
+    }
 }
 
 /// Returns `text` as an FTS5 expression in which every word is quoted, so that
@@ -313,7 +234,7 @@ fn match_expression(text: &str) -> Option<String> {
 }
 
 /// Returns `url` without query, fragment and trailing slash. `None` when it is not one.
-fn endpoint_key(url: &str) -> Option<String> {
+pub(super) fn endpoint_key(url: &str) -> Option<String> {
     let mut url = Url::parse(url).ok().filter(Url::has_host)?;
     url.set_query(None);
     url.set_fragment(None);

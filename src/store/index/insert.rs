@@ -11,7 +11,7 @@ use nostr::event::Event;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::rows::{CatalogRow, Stored};
-use super::{Address, catalog, sql_time};
+use super::{Address, interfaces, offers, sql_time};
 use crate::protocol::deletion;
 use crate::protocol::kinds;
 use crate::protocol::tags;
@@ -50,7 +50,8 @@ pub(super) fn insert(
     }
     let rid = insert_event(transaction, event, d_tag.as_deref(), expires_at)?;
     note_sighting(transaction, rid, relay, now)?;
-    catalog::insert_rows(transaction, rid, event, rows)?;
+    offers::insert_rows(transaction, rid, event, rows)?;
+    interfaces::remember(transaction, event, rows)?;
     if event.kind.as_u16() == kinds::DELETION {
         apply_deletion(transaction, event)?;
     }
@@ -69,7 +70,7 @@ pub(super) fn d_tag(event: &Event) -> Option<String> {
         .then(|| tags::first(event, "d").unwrap_or_default().to_owned())
 }
 
-/// Removes up to `batch` expired events and returns how many.
+/// Removes up to `batch` expired events and returns how many; forgets what is long gone.
 pub(super) fn prune_expired(
     transaction: &Transaction<'_>,
     now: u64,
@@ -82,6 +83,7 @@ pub(super) fn prune_expired(
     for rid in &rids {
         remove_event(transaction, *rid)?;
     }
+    interfaces::prune(transaction, now, batch)?;
     Ok(rids.len())
 }
 
@@ -190,6 +192,17 @@ fn insert_event(
     transaction
         .prepare_cached("INSERT INTO bodies (rid, json) VALUES (?1, ?2)")?
         .execute(params![rid, event.as_json()])?;
+    insert_tags(transaction, rid, event)?;
+    Ok(rid)
+}
+
+/// Stores what filters see of the tags of the event stored as `rid`.
+pub(super) fn insert_tags(
+    transaction: &Transaction<'_>,
+    rid: i64,
+    event: &Event,
+) -> Result<(), StoreError> {
+    let created_at = sql_time(event.created_at.as_secs());
     let mut insert_tag = transaction.prepare_cached(
         "INSERT INTO tags (name, value, created_at, rid) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT DO NOTHING",
@@ -197,7 +210,7 @@ fn insert_event(
     for (letter, value) in tags::indexed(event) {
         insert_tag.execute(params![letter, value, created_at, rid])?;
     }
-    Ok(rid)
+    Ok(())
 }
 
 /// Remembers what the author of `request` wants gone, and removes what is here of it.
@@ -267,8 +280,8 @@ fn remove_versions(
     Ok(())
 }
 
-fn remove_event(transaction: &Transaction<'_>, rid: i64) -> Result<(), StoreError> {
-    catalog::remove_rows(transaction, rid)?;
+pub(super) fn remove_event(transaction: &Transaction<'_>, rid: i64) -> Result<(), StoreError> {
+    offers::remove_rows(transaction, rid)?;
     for statement in [
         "DELETE FROM tags WHERE rid = ?1",
         "DELETE FROM sightings WHERE rid = ?1",

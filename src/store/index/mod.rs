@@ -6,7 +6,11 @@
 //! | [`batch`] | many events at once, and how far relays were read |
 //! | `insert` | one event: duplicates, addresses, deletions, expiry |
 //! | `query` | NIP-01 filters |
-//! | `catalog` | rows of offers, and the search |
+//! | `offers` | rows of the catalog, written and removed with their event |
+//! | `catalog` | the search over them |
+//! | `alike` | listings of one endpoint, offers of one interface |
+//! | `interfaces` | what an offer's interface was before |
+//! | [`audit`] | whether all of it is what the events say, and making it so again |
 //!
 //! The index stores what it is given: verify and admit events before. It is
 //! rebuildable, so it commits without waiting for the disk.
@@ -25,16 +29,21 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use super::StoreError;
 use super::migration::{Step, migrate};
 
+mod alike;
+pub mod audit;
 pub mod batch;
 mod catalog;
 mod insert;
+mod interfaces;
+mod offers;
 mod query;
 pub mod rows;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{Progress, Rebuilt, Verified};
 pub use batch::{Cursor, NewEvent, Quota};
-pub use rows::{CatalogRow, Search, Stored};
+pub use rows::{Alike, CatalogRow, Search, Stored};
 
 /// Released steps never change.
 const STEPS: &[Step] = &[
@@ -49,6 +58,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "0003_cursors",
         sql: include_str!("../migrations/index/0003_cursors.sql"),
+    },
+    Step {
+        name: "0004_interface",
+        sql: include_str!("../migrations/index/0004_interface.sql"),
     },
 ];
 
@@ -272,16 +285,91 @@ impl Index {
         }
     }
 
-    /// Drops the catalog and rebuilds it from the raw events of `kinds`, reading each with `project`.
+    /// Returns the live offers with the interface of `schema_hash`, cheapest first,
+    /// those without a known price last; at most 50.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_by_interface(
+        &self,
+        schema_hash: &str,
+        now: u64,
+    ) -> Result<Vec<CatalogRow>, StoreError> {
+        let hash = schema_hash.to_owned();
+        self.read(move |connection| alike::list_by_interface(connection, &hash, now))
+            .await
+    }
+
+    /// Returns which version of the readers made the catalog; 0 when none has yet.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn readers_version(&self) -> Result<u32, StoreError> {
+        self.read(offers::readers_version).await
+    }
+
+    /// Drops the catalog and reads it again from the raw events of `kinds` with
+    /// `project`, which is of version `readers_version`. Returns the number of rows.
     ///
     /// # Errors
     /// When the database fails; the catalog is as before then.
-    pub async fn rebuild_catalog<F>(&self, kinds: Vec<u16>, project: F) -> Result<u64, StoreError>
+    pub async fn rebuild_catalog<F>(
+        &self,
+        kinds: Vec<u16>,
+        readers_version: u32,
+        project: F,
+    ) -> Result<u64, StoreError>
     where
         F: Fn(&Event) -> Vec<CatalogRow> + Send + 'static,
     {
         self.write("index.catalog.rebuild", move |transaction| {
-            catalog::rebuild(transaction, &kinds, &project)
+            let rows = audit::project_again(transaction, &kinds, &project)?;
+            offers::set_readers_version(transaction, readers_version)?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// Checks every event, removes what does not hold, and makes tags and catalog
+    /// again from the rest.
+    ///
+    /// Holds the writer all the while: not for a node that takes events.
+    ///
+    /// # Errors
+    /// When the database fails; the index is as before then.
+    pub async fn rebuild<F, P>(
+        &self,
+        readers_version: u32,
+        project: F,
+        report: P,
+    ) -> Result<Rebuilt, StoreError>
+    where
+        F: Fn(&Event) -> Vec<CatalogRow> + Send + 'static,
+        P: Fn(Progress) + Send + 'static,
+    {
+        self.write("index.rebuild", move |transaction| {
+            let done = audit::rebuild(transaction, &project, &report)?;
+            offers::set_readers_version(transaction, readers_version)?;
+            Ok(done)
+        })
+        .await
+    }
+
+    /// Compares everything in the index with what its events say, as of one moment.
+    ///
+    /// # Errors
+    /// When the database fails. What is wrong with the index is no error.
+    pub async fn verify<F, P>(&self, project: F, report: P) -> Result<Verified, StoreError>
+    where
+        F: Fn(&Event) -> Vec<CatalogRow> + Send + 'static,
+        P: Fn(Progress) + Send + 'static,
+    {
+        self.read(move |connection| {
+            // Without a transaction, each statement would see another moment.
+            let moment = connection.unchecked_transaction()?;
+            let found = audit::verify(&moment, &project, &report)?;
+            moment.finish()?;
+            Ok(found)
         })
         .await
     }

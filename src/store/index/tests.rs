@@ -10,6 +10,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod audit;
+mod versions;
+
 const NOW: u64 = 1_794_000_000;
 
 fn keys(number: u8) -> Keys {
@@ -271,6 +274,7 @@ async fn a_projection_is_hidden_while_its_original_is_here() {
     let projection = event(1, 30_402, NOW, &[&["d", "x"]]);
     let mut projected = row(&original, "projected");
     projected.event_id = projection.id.to_hex();
+    projected.is_projection = true;
     insert_row(&index, &projection, projected).await;
     assert_eq!(find(&index, "").await, ["projected"]);
 
@@ -385,11 +389,15 @@ async fn a_file_is_read_by_others_while_it_is_written() {
     assert_eq!(find(&index, "kept").await, ["kept"]);
     let project = |event: &Event| vec![row(event, "rebuilt")];
     assert_eq!(
-        index.rebuild_catalog(vec![31_402], project).await.unwrap(),
+        index
+            .rebuild_catalog(vec![31_402], 7, project)
+            .await
+            .unwrap(),
         1
     );
     assert_eq!(find(&index, "kept").await, Vec::<String>::new());
     assert_eq!(find(&index, "rebuilt").await, ["rebuilt"]);
+    assert_eq!(index.readers_version().await.unwrap(), 7);
     assert_eq!(
         index.list_sightings(listing.id.to_bytes()).await.unwrap(),
         ["wss://a"]

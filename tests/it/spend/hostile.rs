@@ -264,9 +264,7 @@ async fn a_402_above_the_signed_listing_is_refused() {
         seller: event.pubkey.to_hex(),
         dialect: "31402".to_owned(),
         name: "bait".to_owned(),
-        summary: String::new(),
         capability: "call".to_owned(),
-        topics: Vec::new(),
         price_msat: Some(10_000),
         price_text: "10 sat".to_owned(),
         endpoint: Some(url.clone()),
@@ -274,8 +272,7 @@ async fn a_402_above_the_signed_listing_is_refused() {
         rails: vec!["nut24".to_owned()],
         mints: vec![market.mint.clone()],
         published_at: 1,
-        expires_at: None,
-        relays: Vec::new(),
+        ..CatalogRow::default()
     };
     index.insert(event, vec![row], None, 1).await.unwrap();
     let spender = Spender::new(SpendParts {

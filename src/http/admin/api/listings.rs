@@ -18,6 +18,8 @@ pub(in crate::http::admin) struct Wanted {
     q: String,
     rail: Option<String>,
     max_price_msat: Option<u64>,
+    /// The interface (CEP-15), 64 hex digits.
+    schema_hash: Option<String>,
     limit: Option<usize>,
     #[serde(default)]
     offset: usize,
@@ -31,8 +33,12 @@ pub(in crate::http::admin) struct SearchAnswer {
 }
 
 #[derive(Serialize)]
-pub(in crate::http::admin) struct Rows {
+pub(in crate::http::admin) struct Found {
     items: Vec<CatalogRow>,
+    /// Offers of other listings at the same endpoints.
+    same_endpoint: Vec<CatalogRow>,
+    /// Offers of other listings with the same interfaces, cheapest first.
+    same_interface: Vec<CatalogRow>,
 }
 
 pub(in crate::http::admin) async fn search(
@@ -46,6 +52,7 @@ pub(in crate::http::admin) async fn search(
             text: query.q,
             rail: query.rail,
             max_price: query.max_price_msat.map(Msat::new),
+            schema_hash: query.schema_hash,
             limit: query.limit,
             offset: query.offset,
         })
@@ -65,16 +72,18 @@ impl From<Page> for SearchAnswer {
 pub(in crate::http::admin) async fn find(
     caller: Caller,
     Path(coordinate): Path<String>,
-) -> Answer<Rows> {
+) -> Answer<Found> {
     let node = caller.admit(About::default()).await?;
-    let items = node
-        .index
-        .find_listing(&coordinate, node.clock.now())
-        .await?;
+    let items = node.market.find_listing(&coordinate).await?;
     if items.is_empty() {
         return Err(Problem::not_found(format!(
             "no listing {coordinate} in the index"
         )));
     }
-    Ok(Json(Rows { items }))
+    let alike = node.market.list_alike(&coordinate, &items).await?;
+    Ok(Json(Found {
+        items,
+        same_endpoint: alike.same_endpoint,
+        same_interface: alike.same_interface,
+    }))
 }
