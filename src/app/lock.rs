@@ -17,7 +17,7 @@ const LOCK_FILE: &str = "lock";
 ///
 /// # Errors
 /// When another process holds it, or the file cannot be made.
-pub(super) fn take(data_dir: &Path) -> anyhow::Result<File> {
+pub(crate) fn take(data_dir: &Path) -> anyhow::Result<File> {
     let path = data_dir.join(LOCK_FILE);
     let file = File::options()
         .create(true)

@@ -47,6 +47,7 @@ use crate::wallet::{MintTrust, RecoveryReport, Wallets};
 
 pub use crate::config::{NODE_FILE, TOKEN_FILE};
 pub use listeners::{Addresses, Listeners};
+pub(crate) use lock::take as lock_data_dir;
 
 /// New events that wait for live subscriptions of the relay endpoint.
 const LIVE_EVENTS: usize = 1_024;

@@ -227,6 +227,15 @@ const TABLE: &[(&str, &[&str])] = &[
             "feria pay --wallet scout --max-cost 500sat creqA...",
         ],
     ),
+    ("index", &["feria index verify"]),
+    (
+        "index rebuild",
+        &["feria index rebuild                    while the node does not run"],
+    ),
+    (
+        "index verify",
+        &["feria index verify", "feria index verify --json"],
+    ),
     (
         "access",
         &["feria access issue --tier pay-only --max-amount 100sat --ttl 7d"],

@@ -3,7 +3,7 @@
 //! Standard output is data, standard error is messages; `--json` makes both
 //! machine-readable. Exit codes are one table, in [`exit`]. Commands that need the
 //! node reach it through its API; `search`, `agent add`, `agent list`, `mint`,
-//! `access` and `ledger audit` also work on the files of a node that does not run.
+//! `access`, `index` and `ledger audit` also work on the files of a node that does not run.
 
 mod access;
 mod agent;
@@ -17,6 +17,7 @@ mod examples;
 pub mod exit;
 mod fault;
 mod fetch;
+mod index;
 mod init;
 mod ledger;
 mod lightning;
@@ -101,6 +102,9 @@ enum Command {
     /// Lightning credentials that paid for calls of own agents.
     #[command(subcommand)]
     Credential(credential::Command),
+    /// The node's copy of the market.
+    #[command(subcommand)]
+    Index(index::Command),
     /// Tokens for the node's API.
     #[command(subcommand)]
     Access(access::Command),
@@ -240,6 +244,7 @@ async fn execute(arguments: Arguments, output: &mut Output<'_>) -> Outcome {
         Command::Lightning(command) => command.execute(&context, output).await,
         Command::Pay(command) => command.execute(&context, output).await,
         Command::Credential(command) => command.execute(&context, output).await,
+        Command::Index(command) => command.execute(&context, output).await,
         Command::Access(command) => command.execute(&context, output).await,
         Command::Ledger(command) => command.execute(&context, output).await,
     }

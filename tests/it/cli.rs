@@ -145,3 +145,78 @@ fn an_issued_token_reads_back_in_plain_words() {
     assert_eq!(read["allowed"], serde_json::json!(["browse", "pay"]));
     assert_eq!(nonsense.status.code(), Some(2));
 }
+
+/// Takes two listings of one key into the index of the node in `folder`.
+fn take_listings(folder: &Path) {
+    use feria::clock::{Clock, SystemClock};
+    use feria::market::{Indexer, Policy};
+    use feria::store::index::Index;
+    use nostr::event::{EventBuilder, FinalizeEvent, Kind, Tag};
+    use nostr::key::Keys;
+    use nostr::types::Timestamp;
+
+    let keys = Keys::generate();
+    let index = Index::open(&folder.join("index.db")).unwrap();
+    let indexer = Indexer::new(index, std::sync::Arc::new(SystemClock), Policy::default());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for (kind, tags) in [
+        (38_990, [["d", "a"], ["name", "oracle"], ["price", "21"]]),
+        (38_400, [["d", "a"], ["name", "oracle"], ["price", "22"]]),
+    ] {
+        let event = EventBuilder::new(Kind::from_u16(kind), "")
+            .tags(tags.map(|tag| Tag::parse(tag).unwrap()))
+            .custom_created_at(Timestamp::from_secs(SystemClock.now()))
+            .finalize(&keys)
+            .unwrap();
+        assert!(runtime.block_on(indexer.admit(event, None)).accepted);
+    }
+}
+
+#[test]
+fn an_index_is_verified_and_made_right_again() {
+    let folder = ready();
+    take_listings(folder.path());
+    let run = |arguments: &[&str]| feria(folder.path(), arguments);
+
+    let clean = run(&["--json", "index", "verify"]);
+    assert_eq!(clean.status.code(), Some(0), "{clean:?}");
+    let clean = json(&clean.stdout);
+    assert_eq!(
+        (&clean["ok"], &clean["events"], &clean["rows"]),
+        (&true.into(), &2.into(), &2.into())
+    );
+
+    let file = rusqlite::Connection::open(folder.path().join("index.db")).unwrap();
+    file.execute_batch(
+        r#"UPDATE bodies SET json = replace(json, '"price","21"', '"price","1"') WHERE rid = 1;
+         UPDATE offers SET price_msat = 1 WHERE event_rid = 2"#,
+    )
+    .unwrap();
+    let found = run(&["--json", "index", "verify"]);
+    assert_eq!(found.status.code(), Some(1));
+    let faults = &json(&found.stdout)["faults"];
+    assert_eq!(faults["wrong-id-or-signature"], 1, "{faults}");
+    assert_eq!(faults["wrong-rows"], 1, "{faults}");
+    let advice = json(&found.stderr)["next_steps"].to_string();
+    assert!(advice.contains("feria index rebuild"), "{advice}");
+
+    let rebuilt = run(&["index", "rebuild"]);
+    assert_eq!(rebuilt.status.code(), Some(0), "{rebuilt:?}");
+    let words = String::from_utf8(rebuilt.stdout).unwrap();
+    assert!(words.contains("1 events read again, 1 offers"), "{words}");
+    assert!(
+        words.contains("1 events removed: wrong-id-or-signature"),
+        "{words}"
+    );
+    let progress = String::from_utf8(rebuilt.stderr).unwrap();
+    assert!(
+        progress.is_empty() || progress.contains("events"),
+        "{progress}"
+    );
+    assert_eq!(run(&["index", "verify"]).status.code(), Some(0));
+
+    let shown = String::from_utf8(run(&["search", "oracle"]).stdout).unwrap();
+    assert!(shown.contains("22 sat"), "{shown}");
+    assert!(shown.contains("LISTED AS"), "{shown}");
+    assert!(shown.contains("NIP-A5"), "{shown}");
+}
