@@ -9,6 +9,7 @@
 use cdk::nuts::BlindSignature;
 use serde::{Deserialize, Serialize};
 
+use super::Wallets;
 use super::engine::Engine;
 use super::plan::{Operation, Outcome, Purpose, json};
 use super::planning::Planned;
@@ -30,6 +31,19 @@ pub(crate) struct Origin {
 #[must_use]
 pub fn slip_id(float_id: &str, number: usize) -> String {
     format!("{float_id}#{number}")
+}
+
+impl Wallets {
+    /// Makes several tokens for one payee with one request to the mint. Each is a
+    /// token handed out, under the id that [`slip_id`] says.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn float(&self, request: FloatRequest) -> Result<usize, WalletError> {
+        let id = request.each.operation_id.clone();
+        let made = self.engine.float(request).await;
+        self.engine.unless_begun(&id, made).await
+    }
 }
 
 impl Engine {

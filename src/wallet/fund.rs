@@ -5,7 +5,6 @@ use cdk::wallet::MintConnector;
 use cdk::{MintQuoteRequest, MintQuoteResponse};
 use feria_paywall::amount::Sat;
 
-use super::TREASURY;
 use super::engine::Engine;
 use super::melt::payee;
 use super::mint::{MintFault, MintLink};
@@ -15,6 +14,7 @@ use super::receive::{credited_wallet, received};
 use super::select::split;
 use super::swap::restored;
 use super::types::{FundingQuote, MintKeys, NewFunding, Received, TokenFault, WalletError};
+use super::{TREASURY, Wallets};
 use crate::clock::random_id;
 use crate::crash;
 use crate::store::StoreError;
@@ -26,6 +26,16 @@ const MAX_QUOTE_ID_BYTES: usize = 160;
 
 fn operation_id(quote_id: &str) -> String {
     format!("issue:{quote_id}")
+}
+
+impl Wallets {
+    /// What a funding quote is over; zero when there is no such quote.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn funding_amount(&self, quote_id: &str) -> Result<Sat, WalletError> {
+        self.engine.funding_amount(quote_id).await
+    }
 }
 
 impl Engine {

@@ -225,14 +225,6 @@ impl Wallets {
         self.engine.claim_funding(quote_id).await
     }
 
-    /// What a funding quote is over; zero when there is no such quote.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub async fn funding_amount(&self, quote_id: &str) -> Result<Sat, WalletError> {
-        self.engine.funding_amount(quote_id).await
-    }
-
     /// Hands out a token.
     ///
     /// # Errors
@@ -242,17 +234,6 @@ impl Wallets {
         let id = request.operation_id.clone();
         let sent = self.engine.send(request).await;
         self.engine.unless_begun(&id, sent).await
-    }
-
-    /// Makes several tokens for one payee with one request to the mint. Each is a
-    /// token handed out, under the id that [`slip_id`] says.
-    ///
-    /// # Errors
-    /// As [`Self::send`].
-    pub async fn float(&self, request: FloatRequest) -> Result<usize, WalletError> {
-        let id = request.each.operation_id.clone();
-        let made = self.engine.float(request).await;
-        self.engine.unless_begun(&id, made).await
     }
 
     /// Redeems a token.
@@ -297,18 +278,6 @@ impl Wallets {
     /// When the mint's keys are not cached and it does not answer.
     pub async fn token(&self, operation_id: &str) -> Result<Option<SentToken>, WalletError> {
         self.engine.token(operation_id).await
-    }
-
-    /// The same token as a NUT-18 payment payload, JSON; whoever has it has the money.
-    ///
-    /// # Errors
-    /// As [`Self::token`].
-    pub async fn payload(
-        &self,
-        operation_id: &str,
-        payment_id: Option<&str>,
-    ) -> Result<Option<String>, WalletError> {
-        self.engine.payload(operation_id, payment_id).await
     }
 
     /// Asks what paying `bolt11` from this wallet would cost.

@@ -11,7 +11,6 @@ use cdk::nuts::{BlindSignature, CurrencyUnit, Proof, ProofsMethods, State, Token
 use feria_paywall::amount::Sat;
 use std::str::FromStr;
 
-use super::TREASURY;
 use super::engine::Engine;
 use super::keys::public_key;
 use super::plan::{Operation, Outcome, PlannedLock, Purpose};
@@ -22,6 +21,7 @@ use super::swap::{Fate, Posting};
 use super::types::{
     InFlightState, KeysetKeys, Received, SendRequest, SentToken, TokenFault, WalletError,
 };
+use super::{TREASURY, Wallets};
 use crate::store::StoreError;
 use crate::store::ledger::operations::{self, TokenOutRow};
 use crate::store::ledger::{Account, Entry, EntryKind, audit_chain};
@@ -34,6 +34,20 @@ pub(crate) const NOT_CARRIED_OUT: &str = "not carried out";
 /// The operation that takes the token of `sent_id` home.
 fn reclaim_id(sent_id: &str) -> String {
     format!("reclaim:{sent_id}")
+}
+
+impl Wallets {
+    /// The same token as a NUT-18 payment payload, JSON; whoever has it has the money.
+    ///
+    /// # Errors
+    /// As [`Self::token`].
+    pub async fn payload(
+        &self,
+        operation_id: &str,
+        payment_id: Option<&str>,
+    ) -> Result<Option<String>, WalletError> {
+        self.engine.payload(operation_id, payment_id).await
+    }
 }
 
 impl Engine {

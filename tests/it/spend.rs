@@ -394,7 +394,7 @@ async fn take_token(seller: &Seller, manner: Manner, token: &str) -> Response<Bo
             headers.insert("x-cashu", refund.token.parse().unwrap());
             reply(StatusCode::BAD_GATEWAY, headers)
         }
-        Manner::Redirects => elsewhere(),
+        Manner::Redirects => streams::elsewhere(),
         Manner::Streams => streams::in_parts(seller, None),
         Manner::BreaksOff => streams::in_parts(seller, Some(2)),
         _ => served(seller),
@@ -423,7 +423,7 @@ async fn take_credential(seller: &Seller, manner: Manner, header: &str) -> Respo
     match manner {
         Manner::Fails => return reply(StatusCode::BAD_GATEWAY, HeaderMap::new()),
         Manner::Insatiable => return challenge(seller, manner).await,
-        Manner::Redirects => return elsewhere(),
+        Manner::Redirects => return streams::elsewhere(),
         _ => {}
     }
     let is_good = {
@@ -479,13 +479,6 @@ async fn challenge(seller: &Seller, manner: Manner) -> Response<Body> {
         headers.insert("x-cashu", encode(&terms, "id").unwrap().parse().unwrap());
     }
     reply(StatusCode::PAYMENT_REQUIRED, headers)
-}
-
-/// Where nobody should go with a credential.
-fn elsewhere() -> Response<Body> {
-    let mut headers = HeaderMap::new();
-    headers.insert("location", "http://127.0.0.1:9/trap".parse().unwrap());
-    reply(StatusCode::TEMPORARY_REDIRECT, headers)
 }
 
 fn served(seller: &Seller) -> Response<Body> {

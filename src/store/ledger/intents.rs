@@ -262,7 +262,7 @@ impl Ledger {
                 "SELECT id, wallet_id, idempotency_key, method, origin, path, request_digest,
                     seller, listing, state, way, rail, mint, price_msat, fee_limit_msat,
                     fee_msat, counted_msat, operation_id, locktime, payment_hash,
-                    NULL AS l402_token, credential_id, use_held, status, '' AS decision,
+                    NULL AS l402_token, scheme, quote_id, credential_id, use_held, status, '' AS decision,
                     '' AS detail, duration_ms, created_at, agent, host, capability, rail_kind,
                     '{}' AS policy
                  FROM intents

@@ -28,6 +28,13 @@ pub(super) fn in_parts(seller: &Seller, cut: Option<usize>) -> Response<Body> {
     response
 }
 
+/// Where nobody should go with a credential.
+pub(super) fn elsewhere() -> Response<Body> {
+    let mut headers = HeaderMap::new();
+    headers.insert("location", "http://127.0.0.1:9/trap".parse().unwrap());
+    reply(StatusCode::TEMPORARY_REDIRECT, headers)
+}
+
 fn whole() -> String {
     (0..PARTS).map(|n| format!("data: {n}\n\n")).collect()
 }
