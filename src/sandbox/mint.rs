@@ -109,6 +109,7 @@ impl SandboxMint {
             refuse_if_away,
         ));
         let lifecycle = &config.lifecycle;
+        let router = router.layer(from_fn_with_state(lifecycle.clone(), finish));
         let (stopping, served) = (lifecycle.stopping(), Arc::clone(&mint));
         lifecycle.spawn_draining(async move {
             let server = axum::serve(listener, router);
@@ -150,6 +151,19 @@ impl SandboxMint {
         let redeemed = sum(self.mint.total_redeemed().await.map_err(fault)?);
         Ok(issued.saturating_sub(redeemed))
     }
+}
+
+/// Carries a request to its end though its client has gone, as a mint must: dropped
+/// in the middle of a swap, cdk's handler leaves the proofs pending.
+async fn finish(State(lifecycle): State<Lifecycle>, request: Request, next: Next) -> Response {
+    let (done, answer) = tokio::sync::oneshot::channel();
+    lifecycle.spawn_draining(async move {
+        // Nobody waits for it when the client has gone.
+        let _ = done.send(next.run(request).await);
+    });
+    answer
+        .await
+        .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 async fn refuse_if_away(

@@ -2,10 +2,7 @@
 
 use super::*;
 
-/// The sandbox's mint drops a request whose client dies and leaves its proofs
-/// pending, which recovery rightly calls unknown: now and then a kill falls there.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the sandbox's mint leaves proofs pending when its client dies in the middle"]
 async fn wallets_of_a_process_that_is_killed_come_home() {
     let figures = wallet_sweep::run(WORKER, 8, 3, 1).await;
     wallet_sweep::check(&figures);
