@@ -24,9 +24,10 @@ use crate::store::ledger::vault::{Batch, Held};
 use crate::store::ledger::{Account, EntryKind};
 use crate::wallet::{ReceiveRequest, TREASURY, TokenFault, WalletError};
 
-/// Most proofs in one redeem, but for a single token that has more; mints limit the
-/// inputs of a swap, cdk's to 1,000.
-const MAX_BATCH_PROOFS: u32 = 500;
+/// Most proofs in one redeem, but for a single token that has more. Mints limit the
+/// inputs of a swap, cdk's to 1,000; and the wallet reads tokens of 256 KiB, which
+/// locked proofs with DLEQ fill at about 400.
+const MAX_BATCH_PROOFS: u32 = 300;
 /// Rounding the fee up may cost this part of what is redeemed; above, it waits longer.
 const FEE_SHARE: u64 = 100;
 

@@ -278,6 +278,13 @@ fn float_cost() {
     let figures = runtime().block_on(float_cost::run(rounds(500)));
     println!("{}", json!({"soak": "float_cost", "figures": figures}));
     assert!(figures["mint_requests_ratio"].as_f64().unwrap() < 0.2);
+    // Also what is redeemed later is redeemed by the batch.
+    assert!(
+        figures["with"]["redeem_requests_per_call"]
+            .as_f64()
+            .unwrap()
+            < 0.1
+    );
 }
 
 /// Everything behind the gateway breaks, row by row.
