@@ -5,6 +5,7 @@ use http::HeaderValue;
 
 use super::call::{Answer, CallFault, Carriage, Job, X_CASHU};
 use super::fetch::Attempt;
+use super::journal::released;
 use super::refund::{RefundAnswer, Taken};
 use super::router::{Candidate, lock_for};
 use super::stream::{AnswerStream, OpenAnswer};
@@ -130,13 +131,9 @@ impl Spender {
         match self.carry(job, &sent).await? {
             Ok(answer) => self.settle_answer(job, intent, &sent, answer).await,
             Err(fault) if fault.is_unsent => {
-                let ledger = &self.inner.parts.ledger;
-                if ledger.free_slip(&sent.operation_id).await? {
-                    // Nobody has seen it: the next call can use it.
-                    let reason = &fault.reason;
-                    return self
-                        .came_home(intent, IntentState::Failed, sent.fee, reason)
-                        .await;
+                // Nobody has seen a token of a float: the next call can use it.
+                if self.free_slip(intent, &sent, &fault.reason).await? {
+                    return Err(came_home(intent, &fault.reason));
                 }
                 self.give_up(intent, &sent, &fault.reason).await
             }
@@ -388,10 +385,25 @@ impl Spender {
     ) -> Result<OpenAnswer, SpendError> {
         let cost = moving_fee(intent).saturating_add(cost.to_msat());
         self.release(&intent.id, state, cost, reason).await?;
-        Err(SpendError::PaymentFailed {
-            id: intent.id.clone(),
-            reason: format!("{reason}; the ecash came home"),
-        })
+        Err(came_home(intent, reason))
+    }
+
+    /// Puts a token back into its float and ends the purchase that took it. Returns
+    /// whether it is one of a float.
+    async fn free_slip(
+        &self,
+        intent: &Intent,
+        sent: &SentToken,
+        reason: &str,
+    ) -> Result<bool, SpendError> {
+        let parts = &self.inner.parts;
+        let cost = moving_fee(intent).saturating_add(sent.fee.to_msat());
+        let change = released(IntentState::Failed, cost, reason);
+        let freed =
+            parts
+                .ledger
+                .free_slip(&sent.operation_id, &intent.id, change, parts.clock.now());
+        Ok(freed.await?)
     }
 
     async fn paid_for_nothing(
@@ -436,6 +448,13 @@ pub(super) fn moving_fee(intent: &Intent) -> Msat {
     match intent.quote_id {
         Some(_) => intent.fee,
         None => Msat::ZERO,
+    }
+}
+
+fn came_home(intent: &Intent, reason: &str) -> SpendError {
+    SpendError::PaymentFailed {
+        id: intent.id.clone(),
+        reason: format!("{reason}; the ecash came home"),
     }
 }
 

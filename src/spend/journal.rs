@@ -161,13 +161,7 @@ impl Spender {
         fee: Msat,
         reason: &str,
     ) -> Result<(), SpendError> {
-        let change = IntentChange {
-            state: Some(state),
-            fee: Some(fee),
-            counted: Some(fee),
-            detail: Some(reason.to_owned()),
-            ..IntentChange::default()
-        };
+        let change = released(state, fee, reason);
         self.advance(intent_id, change).await.map(drop)
     }
 
@@ -265,6 +259,17 @@ impl Spender {
             .clock
             .now_millis()
             .saturating_sub(job.started_millis)
+    }
+}
+
+/// Returns the end of a purchase whose money is the wallet's again, less `fee`.
+pub(super) fn released(state: IntentState, fee: Msat, reason: &str) -> IntentChange {
+    IntentChange {
+        state: Some(state),
+        fee: Some(fee),
+        counted: Some(fee),
+        detail: Some(reason.to_owned()),
+        ..IntentChange::default()
     }
 }
 

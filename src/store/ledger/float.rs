@@ -118,19 +118,28 @@ impl Ledger {
         .await
     }
 
-    /// Gives the slip `operation_id` back that was taken and not sent. Returns
-    /// whether there is such a slip.
+    /// Gives the slip `operation_id` back that the purchase `intent_id` took and did
+    /// not send, and moves that on by `change`, in one step: a purchase that still
+    /// named a free slip would be resolved by what the next one does with it. Returns
+    /// whether there is such a slip; nothing changes if not.
     ///
     /// # Errors
     /// When the database refuses.
-    pub(crate) async fn free_slip(&self, operation_id: &str) -> Result<bool, StoreError> {
-        let operation_id = operation_id.to_owned();
+    pub(crate) async fn free_slip(
+        &self,
+        operation_id: &str,
+        intent_id: &str,
+        change: IntentChange,
+        now: u64,
+    ) -> Result<bool, StoreError> {
+        let (operation_id, intent_id) = (operation_id.to_owned(), intent_id.to_owned());
         self.write("free slip", move |transaction| {
             let freed = transaction.execute(
-                "UPDATE float_slips SET intent_id = NULL WHERE operation_id = ?1",
-                [operation_id],
+                "UPDATE float_slips SET intent_id = NULL
+                 WHERE operation_id = ?1 AND intent_id = ?2",
+                [&operation_id, &intent_id],
             )?;
-            Ok(freed > 0)
+            Ok(freed > 0 && advance(transaction, &intent_id, &change, now)?)
         })
         .await
     }

@@ -4,6 +4,8 @@ use feria_paywall::payment::Preimage;
 
 use super::*;
 use crate::store::ledger::credentials::NewCredential;
+use crate::store::ledger::float::Wanted;
+use crate::store::ledger::operations::{self, OperationRow, TokenOutRow};
 use crate::store::ledger::{Account, Entry, EntryKind};
 
 const NOW: u64 = 1_800_000_000;
@@ -262,4 +264,77 @@ async fn an_expired_credential_is_not_used() {
     late.created_at = NOW + 61;
 
     assert!(ledger.claim_credential(late).await.unwrap().is_none());
+}
+
+/// A token of a float that is taken, as far as the ledger sees it.
+async fn slip_taken_by(ledger: &Ledger, intent_id: &str) -> Wanted {
+    let wanted = Wanted {
+        wallet_id: "w".to_owned(),
+        lock_key: "02".repeat(33),
+        price_sat: 5,
+        locktime: NOW + 3_600,
+    };
+    let slip = "float#0".to_owned();
+    let (mint, slips) = ("http://mint".to_owned(), vec![slip.clone()]);
+    let paying = to(IntentState::Paying);
+    ledger
+        .insert_slips(wanted.clone(), mint.clone(), slips, intent_id, paying, NOW)
+        .await
+        .unwrap();
+    ledger
+        .write("make a slip", move |transaction| {
+            let operation = OperationRow {
+                id: slip.clone(),
+                kind: "swap".to_owned(),
+                state: "planned".to_owned(),
+                wallet_id: "w".to_owned(),
+                mint: mint.clone(),
+                plan: "{}".to_owned(),
+                foreign_token: None,
+                signatures: None,
+                outcome: None,
+            };
+            operations::insert_planned(transaction, &operation, NOW)?;
+            let token = TokenOutRow {
+                wallet_id: "w".to_owned(),
+                mint,
+                amount_sat: 5,
+                state: "in_flight".to_owned(),
+            };
+            operations::insert_token_out(transaction, &slip, &token)
+        })
+        .await
+        .unwrap();
+    wanted
+}
+
+#[tokio::test]
+async fn a_token_goes_back_into_its_float_in_the_step_that_ends_its_purchase() {
+    let ledger = Ledger::in_memory().unwrap();
+    for id in ["a", "b"] {
+        let new = NewIntent {
+            request_digest: [id.as_bytes()[0]; 32],
+            ..intent(id, 5)
+        };
+        open(&ledger, new, total(100)).await.unwrap();
+    }
+    let wanted = slip_taken_by(&ledger, "a").await;
+    let failed = || to(IntentState::Failed);
+
+    let by_another = ledger.free_slip("float#0", "b", failed(), NOW).await;
+    let state = |intent: Option<Intent>| intent.unwrap().state;
+    let untouched = state(ledger.find_intent("b").await.unwrap());
+    let none = ledger.find_slip(wanted.clone()).await.unwrap();
+    let by_its_own = ledger.free_slip("float#0", "a", failed(), NOW).await;
+    let again = ledger.free_slip("float#0", "a", failed(), NOW).await;
+
+    assert!(!by_another.unwrap() && untouched == IntentState::Planned);
+    assert_eq!(none, None);
+    assert!(by_its_own.unwrap() && !again.unwrap());
+    assert_eq!(
+        state(ledger.find_intent("a").await.unwrap()),
+        IntentState::Failed
+    );
+    let free = ledger.find_slip(wanted).await.unwrap().unwrap();
+    assert_eq!(free.operation_id, "float#0");
 }
