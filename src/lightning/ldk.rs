@@ -210,12 +210,17 @@ impl LdkBackend {
             .trim()
             .parse()
             .map_err(|_| failed("the invoice cannot be read".to_owned()))?;
+        // An earlier try that a kill cut off stays in doubt, whatever this one meets.
+        let not_begun = |reason: String| match self.handed_over.is_noted(&hash) {
+            true => PaymentState::Unknown { reason },
+            false => PaymentState::Failed { reason },
+        };
         let node = match self.running().await {
             Ok(node) => node,
-            Err(error) => return Err(failed(error.to_string())),
+            Err(error) => return Err(not_begun(error.to_string())),
         };
         match self.look(hash).await {
-            Err(error) => return Err(failed(error.to_string())),
+            Err(error) => return Err(not_begun(error.to_string())),
             Ok(Some(PaymentState::Failed { .. })) => {}
             Ok(Some(PaymentState::Pending)) => return Ok(()),
             Ok(Some(known)) => return Err(known),
@@ -357,8 +362,9 @@ impl LightningBackend for LdkBackend {
                 };
             }
         };
+        // What is noted is struck out where it is known that nothing was begun.
         if let Err(state) = self.hand_over(hash, bolt11, fee_limit).await {
-            return self.settle(&hash, state);
+            return state;
         }
         match tokio::time::timeout(patience, self.follow(hash)).await {
             Ok(state) => self.settle(&hash, state),
