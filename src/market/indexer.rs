@@ -24,6 +24,8 @@ use crate::store::index::{
 
 /// New events a slow live subscription may fall behind before it loses some.
 const CHANGES_BUFFER: usize = 1_024;
+/// Events whose offers are read at once, where they are.
+const PROJECTED_INLINE: usize = 3;
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,6 +237,8 @@ impl Indexer {
         now: u64,
     ) -> Result<Vec<Projected>, StoreError> {
         let policy = self.policy.read().clone();
+        // A few are read faster than a thread is found.
+        let is_short = events.len() <= PROJECTED_INLINE;
         let work = move || {
             let quotas = Quotas::new(&policy);
             events
@@ -242,6 +246,9 @@ impl Indexer {
                 .map(|seen| project(seen, &policy, &quotas, now))
                 .collect()
         };
+        if is_short {
+            return Ok(work());
+        }
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|_| StoreError::Stopped)
